@@ -1,0 +1,141 @@
+/**
+ * The journal: a durable log per shard. An append is fenced by (lease, epoch): where the driver keeps one file per
+ * lease, never written under another, the file is the fence; where all share an engine, the append checks the fence in the same statement.
+ *
+ * Offsets count 1, 2, 3 … per shard and go on across epochs. The caller assigns them; the journal refuses a gap.
+ * Contract: `src/testing/journal-contract.ts`.
+ */
+import type { Epoch, LeaseId, ShardId } from '../core/kernel/brand.js'
+
+/** One event as it is kept. `payload` is JSON text, kept byte for byte. */
+export interface JournalEvent {
+  readonly stream: string
+  readonly key: string
+  readonly id: string
+  readonly type: string
+  readonly payload: string
+  /** Sortable text form of the hybrid logical clock. */
+  readonly hlc: string
+  /** Wall clock of the owner at acceptance, ms since the epoch. */
+  readonly atMs: number
+}
+
+export interface StoredEvent extends JournalEvent {
+  readonly shard: ShardId
+  readonly epoch: Epoch
+  readonly offset: number
+}
+
+/** Consecutive events of one shard: offsets firstOffset … firstOffset + events.length - 1. */
+export interface AppendGroup {
+  readonly shard: ShardId
+  readonly epoch: Epoch
+  readonly firstOffset: number
+  readonly events: readonly JournalEvent[]
+}
+
+/** What one lease wrote of one shard under one epoch, as far as it counts. Offsets first … last, both included. */
+export interface Segment {
+  readonly epoch: Epoch
+  readonly lease: LeaseId
+  readonly first: number
+  readonly last: number
+}
+
+/** `upTo`: the reader's horizon, the confirmed mark of the open epoch; nothing above it is returned. */
+export interface ReadRequest {
+  readonly shard: ShardId
+  /** Ascending by epoch; where two overlap or leave a gap the caller is wrong and gets `invalid_argument`. */
+  readonly segments: readonly Segment[]
+  /** Return events with a higher offset only. 0 reads from the beginning. */
+  readonly after: number
+  readonly limit: number
+  readonly stream?: string
+  readonly key?: string
+}
+
+export interface ReadResult {
+  readonly events: readonly StoredEvent[]
+  /** Everything up to this offset has been looked at: pass it as `after` next. */
+  readonly scannedTo: number
+  /** True when the last segment's end was reached. */
+  readonly end: boolean
+}
+
+/** One id of the dedupe window. Digests are of the journal's making and compared as text. */
+export interface IdRecord {
+  readonly offset: number
+  readonly atMs: number
+  readonly stream: string
+  readonly key: string
+  readonly id: string
+  readonly payload: string
+  readonly type: string
+}
+
+export interface JournalHealth {
+  readonly ok: boolean
+  readonly detail: string
+  readonly bytes: number
+}
+
+export interface RetentionPolicy {
+  readonly ageMsMax: number
+  /** Of one stream, over all files. */
+  readonly streamBytesMax: number
+}
+
+/** A lease's file (or the engine's rows of that lease), for retention. */
+export interface LeaseFile {
+  readonly lease: LeaseId
+  readonly bytes: number
+  readonly newestAtMs: number
+}
+
+/**
+ * Errors: `disk_full`, `overloaded`, `fenced`, `unavailable`, `invalid_argument` (a gap in the offsets): certainly not
+ * written. `outcome_unknown`: may be durable; before the next append call `lastOffsets` and go on from there. `corrupt`: details name the file and the
+ * shard; the rest of the journal stays usable.
+ */
+export interface Journal extends AsyncDisposable {
+  readonly info: { readonly driver: string; readonly identity: string }
+  open(): Promise<void>
+  /** From now on this process writes under `lease`. Makes its file. Closes what was open under an earlier lease. */
+  openLease(lease: LeaseId): Promise<void>
+  /** Ends writing under the lease: in-flight appends settle first; afterwards every append is refused as `fenced`. Idempotent. */
+  closeLease(): Promise<void>
+  /** Durable when it resolves: one commit for all groups, all or nothing. */
+  append(lease: LeaseId, groups: readonly AppendGroup[]): Promise<void>
+  /**
+   * For each (shard, epoch) written under `lease`: make what is there durable (fsync of a dead writer's log first) and return its first and last
+   * offset, absent where nothing was written. Works while the writer is frozen.
+   */
+  seal(
+    lease: LeaseId,
+    wanted: readonly { shard: ShardId; epoch: Epoch }[],
+  ): Promise<readonly { shard: ShardId; epoch: Epoch; first: number; last: number }[]>
+  /** Last offset of each shard written under the current lease, from disk; for going on after `outcome_unknown`. */
+  lastOffsets(shards: readonly ShardId[]): Promise<ReadonlyMap<ShardId, number>>
+  /** The highest epoch the journal has seen of each shard, 0 where none. */
+  highestEpochs(shards: readonly ShardId[]): Promise<ReadonlyMap<ShardId, number>>
+  read(request: ReadRequest): Promise<ReadResult>
+  /** Newest first up to `countMax` (all younger than `sinceMs` and at least `countMin`), returned in ascending offset order. */
+  recentIds(
+    shard: ShardId,
+    segments: readonly Segment[],
+    window: { sinceMs: number; countMin: number; countMax: number },
+  ): Promise<readonly IdRecord[]>
+  /** Positions of consumers, kept beside the events. The highest epoch wins, then the highest offset. */
+  commitPositions(
+    lease: LeaseId,
+    positions: readonly { group: string; shard: ShardId; epoch: Epoch; offset: number }[],
+  ): Promise<void>
+  readPositions(group: string, shard: ShardId, leases: readonly LeaseId[]): Promise<number>
+  /** Deletes old events of the current lease's file; returns how many. */
+  trim(policy: RetentionPolicy, nowMs: number): Promise<number>
+  leaseFiles(): Promise<readonly LeaseFile[]>
+  /** Removes a closed lease's file for good. Refused for the current lease. */
+  dropLease(lease: LeaseId): Promise<void>
+  health(): Promise<JournalHealth>
+  close(): Promise<void>
+}

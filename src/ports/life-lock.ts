@@ -1,0 +1,21 @@
+/**
+ * The life lock: an exclusive lock that a process holds from its main thread until it dies, and that the
+ * kernel frees at that moment and never earlier (not while it is stopped). Whoever obtains the lock of a boot
+ * has proof that the boot's process is dead.
+ */
+export interface LifeLock extends AsyncDisposable {
+  /** Where others of this host find it; goes into the node's registration. */
+  readonly locator: string
+  /** Only for a clean end: frees the lock and removes its file. */
+  release(): void
+}
+
+export interface LifeLocks {
+  /** Takes the lock of a boot of this process. Throws `already_running` when another process holds it. */
+  hold(locator: string): LifeLock
+  /**
+   * `dead`: the lock was obtained, so that process is gone for ever. `alive`: somebody holds it. `unknown`: not a lock of this host, or
+   * its file is not readable. Never blocks.
+   */
+  prove(locator: string): 'dead' | 'alive' | 'unknown'
+}

@@ -1,0 +1,110 @@
+/**
+ * How nodes reach each other. Two shapes: datagrams (probes, gossip: may be lost, duplicated, reordered) and frames
+ * (pooled connections: ordered per connection, one-way or request/reply). Both authenticated and encrypted from the cookie.
+ * Contract: `src/testing/transport-contract.ts`.
+ */
+import type { Address, NodeId } from '../core/kernel/brand.js'
+
+export interface DatagramTransport extends AsyncDisposable {
+  /** Binds; returns the address that others can send to. Throws `port_in_use`, `bad_address`. */
+  open(): Promise<Address>
+  readonly datagramBytesMax: number
+  /** Never throws for a peer's sake, never queues without a limit; what cannot be sent is counted and dropped. */
+  send(to: Address, datagram: Uint8Array): void
+  onDatagram(handler: (datagram: Uint8Array, from: Address) => void): void
+  stats(): {
+    sentBytes: number
+    receivedBytes: number
+    sent: number
+    received: number
+    refused: number
+    dropped: number
+  }
+  close(): Promise<void>
+}
+
+/** Said by both ends right after the handshake; compared by `core/wire`'s `checkHello`. */
+export interface Hello {
+  readonly clusterName: string
+  readonly nodeId: NodeId
+  readonly bootId: string
+  /** Where this end accepts connections of this kind. */
+  readonly address: Address
+  readonly protocolMin: number
+  readonly protocolMax: number
+  readonly storeIdentity: string
+  readonly journalIdentity: string
+}
+
+export type ConnectionEvent =
+  | { readonly type: 'up'; readonly address: Address; readonly hello: Hello; readonly inbound: boolean }
+  /** The connection ended without a goodbye (reset, or end of stream). */
+  | {
+      readonly type: 'lost'
+      readonly address: Address
+      readonly nodeId: NodeId
+      readonly bootId: string
+      readonly detail: string
+    }
+  /** Closed by agreement: idle, or the other end is leaving. */
+  | {
+      readonly type: 'closed'
+      readonly address: Address
+      readonly nodeId: NodeId
+      readonly bootId: string
+      readonly detail: string
+    }
+  /** A dial was refused by the operating system: nobody listens there. */
+  | { readonly type: 'refused'; readonly address: Address; readonly detail: string }
+  /** A dial failed in another way (time, route). */
+  | { readonly type: 'unreachable'; readonly address: Address; readonly detail: string }
+  /** One end would not have the other: wrong cookie, cluster, store or protocol. `detail` names the difference and the fix. */
+  | { readonly type: 'rejected'; readonly address: Address; readonly code: string; readonly detail: string }
+
+export interface PeerStats {
+  readonly address: Address
+  readonly connected: boolean
+  readonly sentBytes: number
+  readonly receivedBytes: number
+  readonly sentFrames: number
+  readonly receivedFrames: number
+  readonly queuedBytes: number
+  /** Dials since the last success. */
+  readonly attemptCount: number
+  readonly lastSeenMs: number
+}
+
+/** `reply` is present for requests and must be called once, with a body or an error; later or second calls are ignored. */
+export type FrameHandler = (frame: {
+  readonly from: Hello
+  readonly type: number
+  readonly body: Uint8Array
+  readonly reply?: (body: Uint8Array | Error) => void
+}) => void
+
+/**
+ * Errors of `request`: `peer_unreachable` and `overloaded`: certainly not delivered, may be sent elsewhere. `outcome_unknown` (the connection was lost
+ * after sending) and `timeout`: may have been carried out. An error that the other side replied arrives with its own code.
+ */
+export interface FrameTransport extends AsyncDisposable {
+  /** Binds and accepts; returns the address to advertise. */
+  open(hello: Omit<Hello, 'address'>): Promise<Address>
+  /** One way, at most once. `full`: the peer's queue is at its limit, nothing was queued. Dials if needed. */
+  send(to: Address, type: number, body: Uint8Array): 'queued' | 'full' | 'closed'
+  request(
+    to: Address,
+    type: number,
+    body: Uint8Array,
+    options: { timeoutMs: number; signal?: AbortSignal },
+  ): Promise<Uint8Array>
+  /** Keeps a connection open while held, idle or not, redialling with backoff: its loss is evidence. */
+  keep(to: Address): void
+  unkeep(to: Address): void
+  /** Asks for one dial now, whatever the backoff says; the outcome comes as a ConnectionEvent. */
+  redial(to: Address): void
+  onFrame(handler: FrameHandler): void
+  onConnection(handler: (event: ConnectionEvent) => void): void
+  peers(): readonly PeerStats[]
+  /** Sends a goodbye on each connection, flushes within the deadline, closes. */
+  close(options?: { deadlineMs?: number }): Promise<void>
+}
