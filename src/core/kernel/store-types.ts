@@ -3,6 +3,7 @@
  * Pure data; the port (`ports/store.ts`) adds the calls, the drivers carry them out.
  */
 import type { LeaseId, Revision } from './brand.js'
+import type { ErrorCode } from './error.js'
 
 export interface KeyValue {
   readonly key: string
@@ -83,3 +84,23 @@ export const storeLimits = {
   txnOpsMax: 128,
   txnBytesMax: 1_500_000,
 } as const
+
+/** What a machine asks of the store; the answer comes back as an input with the same tag. */
+export type StoreRequest =
+  | { readonly op: 'txn'; readonly txn: Transaction }
+  | { readonly op: 'lease_grant'; readonly ttlMs: number }
+  | { readonly op: 'lease_keep_alive'; readonly lease: LeaseId; readonly unlessKey: string }
+  | { readonly op: 'lease_revoke'; readonly lease: LeaseId }
+
+export type StoreReply =
+  | { readonly ok: true; readonly op: 'txn'; readonly result: TransactionResult }
+  | { readonly ok: true; readonly op: 'lease_grant'; readonly lease: LeaseId; readonly ttlMs: number }
+  | { readonly ok: true; readonly op: 'lease_keep_alive'; readonly ttlMs: number }
+  | { readonly ok: true; readonly op: 'lease_revoke' }
+  | { readonly ok: false; readonly code: ErrorCode; readonly detail: string }
+
+export interface StoreEffect {
+  readonly type: 'store'
+  readonly tag: string
+  readonly request: StoreRequest
+}

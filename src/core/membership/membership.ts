@@ -162,7 +162,7 @@ export class Membership {
         this.newIncarnation(at, {})
         break
       case 'forget':
-        this.forget(at, input.nodeId, input.boot)
+        this.forget(input.nodeId, input.boot)
         break
     }
     if (this.started) this.runDeadlines(at)
@@ -410,7 +410,7 @@ export class Membership {
     this.armSuspicions()
   }
 
-  private forget(at: Instant, nodeId: NodeId, boot: BootNumber): void {
+  private forget(nodeId: NodeId, boot: BootNumber): void {
     if (nodeId === this.selfId) return
     if (this.forgotten.size >= 10_000) this.forgotten.delete(this.forgotten.keys().next().value as NodeId)
     this.forgotten.set(nodeId, boot)

@@ -1,0 +1,240 @@
+/**
+ * Who leads. The truth is one key, `leader`: holder, lease and term; whoever changes it does so by compare-and-set and raises the term.
+ * Taking over is allowed as soon as the holder looks gone (even without revoking its lease), because all that a leader can do is a
+ * transaction conditional on its term: an old leader's next write fails.
+ */
+import { asLeaseId, asTerm, type LeaseId, type NodeId, type Revision, type Term } from '../kernel/brand.js'
+import { Deadlines } from '../kernel/deadlines.js'
+import { type Instant, type Note, note } from '../kernel/machine.js'
+import type { Compare, StoreEffect, StoreReply } from '../kernel/store-types.js'
+import type { StoreView } from '../kernel/store-view.js'
+import { jsonEncode } from '../kernel/text.js'
+import { registrationKey, registrations } from '../kernel/registration.js'
+
+export const leaderKey = 'leader'
+
+export interface LeaderFact {
+  readonly term: Term
+  /** Null after a resignation: nobody leads. */
+  readonly nodeId: NodeId | null
+  readonly lease: LeaseId | null
+  readonly modRev: Revision
+}
+
+export function readLeader(view: StoreView): LeaderFact | undefined {
+  const kv = view.kv(leaderKey)
+  const value = view.json(leaderKey) as Record<string, unknown> | undefined
+  if (kv === undefined || value === undefined || value === null) return undefined
+  return {
+    term: asTerm(Number(value.term)),
+    nodeId: typeof value.node_id === 'string' ? value.node_id : null,
+    lease: typeof value.lease === 'string' ? asLeaseId(value.lease) : null,
+    modRev: kv.modRev,
+  }
+}
+
+/** How this node sees a lease holder; the wiring answers from the member table. */
+export type Standing = 'well' | 'doubtful' | 'gone' | 'unfit'
+
+export interface ElectionWorld {
+  readonly view: StoreView
+  readonly nodeId: NodeId
+  /** Our lease while it is valid at that moment. */
+  lease(nowMs: number): LeaseId | null
+  standing(nodeId: NodeId): Standing
+}
+
+export interface ElectionOptions {
+  /** Pause between the attempts of the first, second … candidate, ms. */
+  readonly rankDelayMs: number
+  /** How long a leader that reaches less than half of the lease holders goes on, ms. */
+  readonly isolationMs: number
+  /** How long one that stepped down leaves the others first choice, ms. */
+  readonly holdOffMs: number
+}
+
+export const electionDefaults: ElectionOptions = { rankDelayMs: 60, isolationMs: 2_000, holdOffMs: 3_000 }
+
+export type ElectionInput =
+  | { readonly type: 'changed' }
+  | { readonly type: 'deadline' }
+  | { readonly type: 'store_done'; readonly tag: string; readonly reply: StoreReply }
+  /** Take the leadership now, whoever holds it. */
+  | { readonly type: 'promote' }
+  | { readonly type: 'step_down'; readonly reason: string }
+
+export type ElectionEffect = StoreEffect | { readonly type: 'promoted'; readonly ok: boolean; readonly detail: string } | Note
+
+export class LeaderElection {
+  private readonly world: ElectionWorld
+  private readonly options: ElectionOptions
+  private readonly deadlines = new Deadlines<'campaign' | 'isolated' | 'hold_off'>()
+  private asking = false
+  private promoting = false
+  private heldOff = false
+  private out: ElectionEffect[] = []
+
+  constructor(world: ElectionWorld, options: ElectionOptions = electionDefaults) {
+    this.world = world
+    this.options = options
+  }
+
+  nextDeadlineMs(): number {
+    return this.deadlines.nextMs()
+  }
+
+  /** The guard for every write in the leader's name, or null when this node does not lead at this moment. */
+  guard(nowMs: number): { readonly term: Term; readonly compare: Compare } | null {
+    const lease = this.world.lease(nowMs)
+    const leader = readLeader(this.world.view)
+    if (lease === null || leader === undefined || leader.lease !== lease) return null
+    return { term: leader.term, compare: { key: leaderKey, target: 'modRev', op: '=', value: leader.modRev } }
+  }
+
+  step(at: Instant, input: ElectionInput): readonly ElectionEffect[] {
+    this.out = []
+    switch (input.type) {
+      case 'store_done':
+        this.storeDone(input.reply)
+        break
+      case 'promote':
+        this.promoting = true
+        this.heldOff = false
+        this.take(at, 'promoted by an operator')
+        break
+      case 'step_down':
+        this.resign(at, input.reason)
+        break
+      default:
+        break
+    }
+    for (const name of this.deadlines.due(at.nowMs)) {
+      if (name === 'campaign') this.campaign(at)
+      else if (name === 'isolated') this.resign(at, 'reaches less than half of the lease holders')
+      else this.heldOff = false
+    }
+    this.evaluate(at)
+    return this.out
+  }
+
+  private evaluate(at: Instant): void {
+    if (this.guard(at.nowMs) !== null) {
+      this.deadlines.clear('campaign')
+      this.watchIsolation(at)
+      return
+    }
+    this.deadlines.clear('isolated')
+    if (this.vacancy() === null || !this.isCandidate(at)) {
+      this.deadlines.clear('campaign')
+      return
+    }
+    if (this.deadlines.get('campaign') === undefined && !this.asking) {
+      this.deadlines.set('campaign', at.nowMs + this.rank() * this.options.rankDelayMs)
+      if (this.rank() === 0) this.campaign(at)
+    }
+  }
+
+  /** Why the seat is free, or null. */
+  private vacancy(): string | null {
+    const leader = readLeader(this.world.view)
+    if (leader === undefined) return 'there never was a leader'
+    if (leader.nodeId === null || leader.lease === null) return 'the last one resigned'
+    if (this.world.view.kv(registrationKey(leader.nodeId))?.lease !== leader.lease) return `the lease of ${leader.nodeId} ended`
+    if (this.world.standing(leader.nodeId) === 'gone') return `${leader.nodeId} failed`
+    return null
+  }
+
+  private isCandidate(at: Instant): boolean {
+    if (!this.world.view.synced || this.world.lease(at.nowMs) === null || this.heldOff) return false
+    return this.world.standing(this.world.nodeId) === 'well' && this.reachesHalf()
+  }
+
+  private reachesHalf(): boolean {
+    const holders = registrations(this.world.view)
+    const reached = holders.filter((h) => this.world.standing(h.nodeId) !== 'gone').length
+    return reached * 2 >= holders.length
+  }
+
+  /** Oldest boot first: everybody counts the same order, so that one tries and the others wait a moment. */
+  private rank(): number {
+    const fit = registrations(this.world.view).filter((h) => this.world.standing(h.nodeId) === 'well')
+    fit.sort((a, b) => a.boot - b.boot)
+    return Math.max(0, fit.findIndex((h) => h.nodeId === this.world.nodeId))
+  }
+
+  private campaign(at: Instant): void {
+    const reason = this.vacancy()
+    if (reason !== null && this.isCandidate(at)) this.take(at, reason)
+  }
+
+  private take(at: Instant, reason: string): void {
+    const lease = this.world.lease(at.nowMs)
+    if (this.asking || lease === null) {
+      this.settlePromotion(false, lease === null ? 'this node holds no lease' : 'another attempt is under way')
+      return
+    }
+    const { view, nodeId } = this.world
+    const leader = readLeader(view)
+    if (leader?.lease === lease) {
+      this.settlePromotion(true, 'it leads already')
+      return
+    }
+    const term = asTerm((leader?.term ?? 0) + 1)
+    this.asking = true
+    this.deadlines.clear('campaign')
+    this.out.push(note('info', 'leader.campaign', { term, reason }))
+    this.out.push({
+      type: 'store',
+      tag: 'leader.take',
+      request: {
+        op: 'txn',
+        txn: {
+          if: [
+            { key: leaderKey, target: 'modRev', op: '=', value: view.modRev(leaderKey) },
+            { key: registrationKey(nodeId), target: 'lease', op: '=', value: lease },
+          ],
+          // biome-ignore lint/suspicious/noThenProperty: the store's transaction has a `then` branch
+          then: [{ type: 'put', key: leaderKey, value: jsonEncode({ v: 1, term, node_id: nodeId, lease, reason }) }],
+          else: [{ type: 'get', key: leaderKey }],
+        },
+      },
+    })
+  }
+
+  private storeDone(reply: StoreReply): void {
+    this.asking = false
+    if (reply.ok && reply.op === 'txn') this.settlePromotion(reply.result.ok, reply.result.ok ? '' : 'another node was faster')
+    else if (!reply.ok) this.settlePromotion(false, reply.detail)
+  }
+
+  private settlePromotion(ok: boolean, detail: string): void {
+    if (!this.promoting) return
+    this.promoting = false
+    this.out.push({ type: 'promoted', ok, detail })
+  }
+
+  private watchIsolation(at: Instant): void {
+    if (this.reachesHalf()) this.deadlines.clear('isolated')
+    else if (this.deadlines.get('isolated') === undefined) this.deadlines.set('isolated', at.nowMs + this.options.isolationMs)
+  }
+
+  private resign(at: Instant, reason: string): void {
+    const guard = this.guard(at.nowMs)
+    this.heldOff = true
+    this.deadlines.set('hold_off', at.nowMs + this.options.holdOffMs)
+    if (guard === null) return
+    this.out.push(note('info', 'leader.resigning', { term: guard.term, reason }))
+    this.out.push({
+      type: 'store',
+      tag: 'leader.resign',
+      request: {
+        op: 'txn',
+        txn: {
+          if: [guard.compare],
+          // biome-ignore lint/suspicious/noThenProperty: the store's transaction has a `then` branch
+          then: [{ type: 'put', key: leaderKey, value: jsonEncode({ v: 1, term: guard.term, node_id: null, lease: null, reason }) }],
+        },
+      },
+    })
+  }
+}
