@@ -35,7 +35,10 @@ export interface Database {
   prepare(sql: string): Statement
   /** Is a transaction open on this connection? */
   readonly inTransaction: boolean
-  /** Idempotent. */
+  /**
+   * Idempotent. Frees locks. File descriptors go at once only if nothing was prepared: a library may keep the
+   * connection half-open until its statements are garbage collected. Use `exec` for connections that come and go.
+   */
   close(): void
 }
 
@@ -103,7 +106,7 @@ export function openDatabase(path: string, options: OpenOptions = {}): Database 
     if (!readOnly) raw.exec(`PRAGMA journal_mode = ${journalMode}`)
     raw.exec('PRAGMA synchronous = FULL; PRAGMA trusted_schema = OFF')
     // Touches the file, so that a wrong one is refused now and not at the first statement.
-    raw.prepare('SELECT count(*) AS n FROM sqlite_schema').get()
+    raw.exec('SELECT count(*) FROM sqlite_schema')
     raw.exec('PRAGMA busy_timeout = 0')
     return wrap(path, raw)
   } catch (error) {
