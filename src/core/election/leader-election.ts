@@ -70,6 +70,8 @@ export class LeaderElection {
   private readonly options: ElectionOptions
   private readonly deadlines = new Deadlines<'campaign' | 'isolated' | 'hold_off'>()
   private asking = false
+  /** Our last successful write; the view must have it before we look again. */
+  private writtenRev = 0n
   private promoting = false
   private heldOff = false
   private out: ElectionEffect[] = []
@@ -124,14 +126,14 @@ export class LeaderElection {
       return
     }
     this.deadlines.clear('isolated')
-    if (this.vacancy() === null || !this.isCandidate(at)) {
+    if (this.world.view.rev < this.writtenRev || this.vacancy() === null || !this.isCandidate(at)) {
       this.deadlines.clear('campaign')
       return
     }
-    if (this.deadlines.get('campaign') === undefined && !this.asking) {
-      this.deadlines.set('campaign', at.nowMs + this.rank() * this.options.rankDelayMs)
-      if (this.rank() === 0) this.campaign(at)
-    }
+    if (this.deadlines.get('campaign') !== undefined || this.asking) return
+    const rank = this.rank()
+    if (rank === 0) this.campaign(at)
+    else this.deadlines.set('campaign', at.nowMs + rank * this.options.rankDelayMs)
   }
 
   /** Why the seat is free, or null. */
@@ -203,6 +205,7 @@ export class LeaderElection {
 
   private storeDone(reply: StoreReply): void {
     this.asking = false
+    if (reply.ok && reply.op === 'txn' && reply.result.ok) this.writtenRev = reply.result.rev
     if (reply.ok && reply.op === 'txn') this.settlePromotion(reply.result.ok, reply.result.ok ? '' : 'another node was faster')
     else if (!reply.ok) this.settlePromotion(false, reply.detail)
   }

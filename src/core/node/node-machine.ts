@@ -41,6 +41,8 @@ export class NodeMachine {
   private readonly deadlines = new Deadlines<DeadlineName>()
   private out: NodeEffect[] = []
   private lastNowMs = 0
+  /** Something changed that the parts below look at; most datagrams change nothing. */
+  private dirty = true
   private lifecycle: Lifecycle = 'joining'
   private gossiping = false
   private leaving: { readonly reason: string; readonly deadlineMs: number } | null = null
@@ -95,6 +97,7 @@ export class NodeMachine {
     this.lastNowMs = at.nowMs
     // First of all: do we still hold what we think we hold? (A lapse is noticed before anything else is believed.)
     this.runLease(at, { type: 'deadline' })
+    if (input.type !== 'membership' && input.type !== 'deadline') this.dirty = true
     this.take(at, input)
     this.runMembership(at, { type: 'deadline' })
     this.runDeadlines(at)
@@ -192,6 +195,7 @@ export class NodeMachine {
 
   private runLease(at: Instant, input: Parameters<LeaseKeeper['step']>[1]): void {
     for (const effect of this.lease.step(at, input)) {
+      if (effect.type !== 'store' && effect.type !== 'lease_deadline') this.dirty = true
       switch (effect.type) {
         case 'lease_granted':
           this.out.push({ type: 'journal_open', lease: effect.lease }, { type: 'feed', event: 'lease.granted', fields: { lease: effect.lease } })
@@ -275,6 +279,7 @@ export class NodeMachine {
   }
 
   private memberChanged(at: Instant, change: Extract<NodeEffect, { type: 'member_changed' }>): void {
+    this.dirty = true
     this.out.push(change)
     const { nodeId, before, after, evidence } = change
     if (nodeId === this.options.nodeId) return
@@ -506,6 +511,7 @@ export class NodeMachine {
 
   private runDeadlines(at: Instant): void {
     for (const name of this.deadlines.due(at.nowMs)) {
+      this.dirty = true
       if (name === 'evict') this.evictFailed(at)
       else if (name === 'prove') this.proveUnknown()
     }
@@ -521,6 +527,9 @@ export class NodeMachine {
 
   /** After every input: let the parts that depend on the whole picture look at it once more. */
   private settle(at: Instant): void {
+    const due = Math.min(this.election.nextDeadlineMs(), this.coordinator.nextDeadlineMs(), this.holder.nextDeadlineMs())
+    if (!this.dirty && due > at.nowMs) return
+    this.dirty = false
     this.noteStalls(at)
     this.runLifecycle(at)
     this.emitElection(this.election.step(at, { type: 'changed' }))

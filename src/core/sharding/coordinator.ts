@@ -46,6 +46,8 @@ export class ShardCoordinator {
   private readonly options: CoordinatorOptions
   private readonly deadlines = new Deadlines<'settled' | 'retry'>()
   private asking = false
+  /** Our last write; the view must have it before we look again. */
+  private writtenRev = 0n
   private lastCandidates = ''
   private settledAtMs = 0
   private out: CoordinatorEffect[] = []
@@ -64,6 +66,7 @@ export class ShardCoordinator {
     if (input.type === 'store_done') {
       this.asking = false
       // Unknown or failed: look again a little later, by then the watch has told.
+      if (input.reply.ok && input.reply.op === 'txn' && input.reply.result.ok) this.writtenRev = input.reply.result.rev
       if (!input.reply.ok || (input.reply.op === 'txn' && !input.reply.result.ok)) this.deadlines.set('retry', at.nowMs + 50)
     }
     this.deadlines.due(at.nowMs)
@@ -73,7 +76,7 @@ export class ShardCoordinator {
 
   private reconcile(at: Instant): void {
     const guard = this.world.guard(at.nowMs)
-    if (guard === null || this.asking || this.deadlines.get('retry') !== undefined) return
+    if (guard === null || this.asking || this.deadlines.get('retry') !== undefined || this.world.view.rev < this.writtenRev) return
     const candidates = this.world.candidates()
     this.noticeCandidates(at, candidates)
     const present = readShardMap(this.world.view)

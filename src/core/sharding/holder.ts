@@ -11,7 +11,7 @@ import type { Compare, StoreEffect, StoreOp, StoreReply } from '../kernel/store-
 import type { StoreView } from '../kernel/store-view.js'
 import { jsonEncode } from '../kernel/text.js'
 import { registrationKey } from '../kernel/registration.js'
-import { encodeSeals, readSeals, readShardMap, releaseKey, sealKey, type Seals, type Tenure } from './shard-map.js'
+import { encodeSeals, readSeals, readShardMap, noSeals, releaseKey, sealKey, type Seals, type Tenure } from './shard-map.js'
 
 export interface HolderWorld {
   readonly view: StoreView
@@ -60,6 +60,8 @@ interface Held {
   phase: Phase
   closeByMs: number
   floor: Epoch
+  /** What its log consists of, as we recorded it: the view may not have it yet. */
+  seals: Seals | null
 }
 
 const noEpoch = asEpoch(0)
@@ -143,7 +145,7 @@ export class ShardHolder {
         return
       }
       if (h === undefined || h.epoch !== a.epoch) {
-        this.held.set(shard, { shard, epoch: a.epoch, lease, unsealed: a.unsealed, phase: 'wanted', closeByMs: 0, floor: noEpoch })
+        this.held.set(shard, { shard, epoch: a.epoch, lease, unsealed: a.unsealed, phase: 'wanted', closeByMs: 0, floor: noEpoch, seals: null })
       } else if (h.phase === 'open' && ((a.target !== null && a.target !== this.world.nodeId) || this.givingUpAll)) this.beginClose(at, h)
       else if (h.phase === 'wanted' && (a.target !== null || this.givingUpAll)) h.phase = 'closing'
     })
@@ -200,9 +202,11 @@ export class ShardHolder {
       const through = h.unsealed.at(-1)?.epoch ?? noEpoch
       h.phase = 'recording'
       recording.push(h)
+      h.seals = before
       if (through <= before.through) continue
+      h.seals = { through, segments: [...before.segments, ...fresh] }
       compares.push({ key: sealKey(h.shard), target: 'modRev', op: '=', value: this.world.view.modRev(sealKey(h.shard)) })
-      puts.push({ type: 'put', key: sealKey(h.shard), value: jsonEncode(encodeSeals({ through, segments: [...before.segments, ...fresh] })) })
+      puts.push({ type: 'put', key: sealKey(h.shard), value: jsonEncode(encodeSeals(h.seals)) })
     }
     if (puts.length === 0) {
       for (const h of recording) this.open(at, h)
@@ -235,7 +239,7 @@ export class ShardHolder {
   private open(at: Instant, h: Held): void {
     if (this.world.lease(at.nowMs) !== h.lease || this.held.get(h.shard) !== h) return
     h.phase = 'open'
-    this.out.push({ type: 'shard_open', shard: h.shard, epoch: h.epoch, lease: h.lease, seals: readSeals(this.world.view, h.shard) })
+    this.out.push({ type: 'shard_open', shard: h.shard, epoch: h.epoch, lease: h.lease, seals: h.seals ?? noSeals })
     this.out.push({ type: 'set_epoch', shard: h.shard, epoch: h.epoch })
   }
 

@@ -1,0 +1,94 @@
+/**
+ * The simulated journal of one host: a file per lease. What is written is visible before it is durable; a power cut takes what is only visible.
+ * Commits are all or nothing; a frozen writer's commit may come out long after the rest of the world went on.
+ */
+import { asEpoch, type Epoch, type LeaseId, type ShardId } from '../core/kernel/brand.js'
+import type { CommitGroup, StampedEvent } from '../core/routing/events.js'
+import type { SealFound, SealWanted } from '../core/sharding/holder.js'
+import type { Seals } from '../core/sharding/shard-map.js'
+
+export interface SimRow {
+  readonly shard: ShardId
+  readonly epoch: Epoch
+  readonly offset: number
+  readonly event: StampedEvent
+}
+
+interface LeaseFile {
+  /** In the order of writing; how many of them had reached the disk. */
+  rows: SimRow[]
+  durableRows: number
+  readonly byTenure: Map<string, SimRow[]>
+}
+
+export class SimJournal {
+  private readonly files = new Map<LeaseId, LeaseFile>()
+  private readonly highest = new Map<ShardId, number>()
+
+  /** Visible, not durable yet. */
+  write(lease: LeaseId, groups: readonly CommitGroup[]): void {
+    let file = this.files.get(lease)
+    if (file === undefined) {
+      file = { rows: [], durableRows: 0, byTenure: new Map() }
+      this.files.set(lease, file)
+    }
+    for (const group of groups) {
+      this.highest.set(group.shard, Math.max(this.highest.get(group.shard) ?? 0, group.epoch))
+      const tenure = this.tenureRows(file, group.shard, group.epoch)
+      group.events.forEach((event, i) => {
+        const row = { shard: group.shard, epoch: group.epoch, offset: group.firstOffset + i, event }
+        file.rows.push(row)
+        tenure.push(row)
+      })
+    }
+  }
+
+  sync(lease: LeaseId): void {
+    const file = this.files.get(lease)
+    if (file !== undefined) file.durableRows = file.rows.length
+  }
+
+  /** What had not reached the disk is gone. */
+  powerCut(): void {
+    for (const file of this.files.values()) {
+      for (const row of file.rows.splice(file.durableRows).reverse()) this.tenureRows(file, row.shard, row.epoch).pop()
+    }
+  }
+
+  seal(wanted: readonly SealWanted[]): SealFound[] {
+    return wanted.map(({ shard, tenures }) => {
+      const segments: { epoch: Epoch; lease: LeaseId; first: number; last: number }[] = []
+      for (const { lease, epoch } of tenures) {
+        this.sync(lease)
+        const rows = this.rowsOf(lease, shard, epoch)
+        const first = rows[0]
+        const last = rows.at(-1)
+        if (first !== undefined && last !== undefined) segments.push({ epoch, lease, first: first.offset, last: last.offset })
+      }
+      return { shard, segments, highestEpoch: asEpoch(this.highest.get(shard) ?? 0) }
+    })
+  }
+
+  lastOffset(lease: LeaseId, shard: ShardId, epoch: Epoch): number {
+    return this.rowsOf(lease, shard, epoch).at(-1)?.offset ?? 0
+  }
+
+  /** All that counts of a shard, in order. */
+  read(shard: ShardId, segments: Seals['segments']): SimRow[] {
+    return segments.flatMap((s) => this.rowsOf(s.lease, shard, s.epoch).filter((r) => r.offset >= s.first && r.offset <= s.last))
+  }
+
+  private rowsOf(lease: LeaseId, shard: ShardId, epoch: Epoch): SimRow[] {
+    return this.files.get(lease)?.byTenure.get(`${shard}/${epoch}`) ?? []
+  }
+
+  private tenureRows(file: LeaseFile, shard: ShardId, epoch: Epoch): SimRow[] {
+    const key = `${shard}/${epoch}`
+    let rows = file.byTenure.get(key)
+    if (rows === undefined) {
+      rows = []
+      file.byTenure.set(key, rows)
+    }
+    return rows
+  }
+}
