@@ -1,0 +1,324 @@
+/**
+ * What a running node offers to the program that embeds it, and all that the HTTP surface is built on. Types only.
+ * Times are ms since the epoch unless a name says otherwise; every promise that fails does so with a `SkeinError`.
+ */
+import type { Epoch, NodeId, ShardId } from '../core/kernel/brand.js'
+import type { ErrorCode } from '../core/kernel/error.js'
+import type { Evidence, Lifecycle, MemberStatus, Role } from '../core/membership/member.js'
+
+/** A node as the answering node sees it. */
+export interface NodeView {
+  readonly id: NodeId
+  readonly kind: 'node' | 'external'
+  readonly hostname: string
+  /** host:port of its HTTP. */
+  readonly httpAddress: string
+  readonly peerAddress: string
+  readonly role: Role
+  readonly isLeader: boolean
+  readonly isSelf: boolean
+  readonly observed: MemberStatus
+  readonly lifecycle: Lifecycle
+  readonly stalled: boolean
+  readonly cordoned: boolean
+  /** DESIGN §4's table: online, offline, draining, unknown. */
+  readonly status: 'online' | 'offline' | 'draining' | 'unknown'
+  readonly healthy: boolean
+  readonly maxAgents: number
+  readonly shardsOwned: number
+  readonly eventsPerSecond: number
+  /** 0 … 100. */
+  readonly cpuUsage: number
+  readonly memoryUsage: number
+  readonly diskUsage: number
+  readonly loadAverage: number
+  readonly loopDelayMs: number
+  readonly services: readonly string[]
+  readonly labels: Readonly<Record<string, string>>
+  readonly zone: string
+  readonly region: string
+  readonly version: string
+  readonly incarnation: number
+  readonly bootId: string
+  readonly startedAtMs: number
+  /** Last sign of life of its own; for this node: now. 0 for never. */
+  readonly lastSeenMs: number
+  readonly missedProbes: number
+  readonly rttMs: number
+  readonly skewMs: number
+  /** Evicted by the leader. */
+  readonly evicted: boolean
+}
+
+export interface WhyView {
+  readonly node: NodeView
+  /** One sentence. */
+  readonly summary: string
+  readonly observer: NodeId
+  readonly observerHealth: number
+  readonly evidence: readonly Evidence[]
+}
+
+export interface LeaderView {
+  readonly nodeId: NodeId
+  readonly httpAddress: string
+  readonly term: number
+  readonly isSelf: boolean
+}
+
+export interface PeerView {
+  readonly nodeId: NodeId
+  readonly address: string
+  readonly status: 'healthy' | 'suspected' | 'down'
+  readonly lastSeenMs: number
+  readonly missedProbes: number
+  readonly receivedBytes: number
+  readonly sentBytes: number
+  readonly rttMs: number
+  readonly isConnected: boolean
+  readonly attemptCount: number
+}
+
+export interface ShardView {
+  readonly shard: ShardId
+  readonly epoch: number
+  readonly owner: NodeId | null
+  /** Being moved to this node. */
+  readonly target: NodeId | null
+  readonly state: 'open' | 'moving' | 'unassigned'
+}
+
+export interface EngineHealth {
+  readonly driver: string
+  readonly identity: string
+  readonly ok: boolean
+  readonly detail: string
+}
+
+export interface ClusterStatus {
+  readonly clusterName: string
+  readonly node: NodeView
+  readonly leader: LeaderView | null
+  /** Of the last leader known, 0 if there never was one. */
+  readonly term: number
+  readonly isQuorumAvailable: boolean
+  readonly isDegraded: boolean
+  /** Others only, as DESIGN §4's table counts them. */
+  readonly totalPeers: number
+  readonly healthyPeers: number
+  readonly suspectedPeers: number
+  readonly downPeers: number
+  readonly nodesByStatus: Readonly<Record<string, number>>
+  readonly shardsOpen: number
+  readonly shardsTotal: number
+  readonly store: EngineHealth
+  readonly journal: EngineHealth
+  readonly leaseRemainingMs: number
+  /** Peers were configured. */
+  readonly isClusterMode: boolean
+  readonly eventsPerSecond: number
+  readonly dataDir: string
+}
+
+/** Something that happened, in the vocabulary `member.failed`, `leader.elected`, `lease.lost`, `shards.assigned` … */
+export interface FeedEvent {
+  /** Rises by one per node and process; the resume position of `watch`. */
+  readonly seq: number
+  readonly atMs: number
+  /** The node that observed it: this one. */
+  readonly nodeId: NodeId
+  readonly event: string
+  readonly fields: Readonly<Record<string, unknown>>
+}
+
+export interface PublishInput {
+  readonly stream: string
+  readonly key: string
+  readonly type?: string
+  /** Any JSON value. */
+  readonly payload: unknown
+  /** Given by the first node when absent. 1 to 256 characters. */
+  readonly id?: string
+}
+
+export type PublishResult =
+  | { readonly id: string; readonly status: 'accepted' | 'duplicate'; readonly shard: ShardId; readonly offset: number }
+  | { readonly id: string; readonly status: 'rejected'; readonly shard: ShardId; readonly error: { readonly code: ErrorCode; readonly detail: string; readonly retryable: boolean } }
+
+export interface EventView {
+  readonly id: string
+  readonly stream: string
+  readonly key: string
+  readonly type: string
+  /** Parsed JSON. */
+  readonly payload: unknown
+  readonly shard: ShardId
+  readonly epoch: Epoch | number
+  readonly offset: number
+  readonly hlc: string
+  readonly atMs: number
+}
+
+export interface EventQuery {
+  readonly stream: string
+  readonly key?: string
+  /** A cursor from an earlier page. */
+  readonly after?: string
+  /** 1 … 1000, default 100. */
+  readonly limit?: number
+}
+
+export interface EventPage {
+  readonly events: readonly EventView[]
+  /** Absent at the end. */
+  readonly nextCursor?: string
+  /** Shards whose owner did not answer: what is sealed of them is included, their newest events are not. */
+  readonly incomplete: readonly { readonly shard: ShardId; readonly error: string }[]
+}
+
+export interface ConsumeContext {
+  readonly shard: ShardId
+  readonly epoch: number
+  /** Aborted as soon as this node may no longer act for the shard. */
+  readonly signal: AbortSignal
+}
+
+export interface ConsumeOptions {
+  /** Position is kept per group. Default: the stream's name. */
+  readonly group?: string
+  readonly batchMax?: number
+}
+
+/** An external node: one that runs no Skein and heartbeats over HTTP. */
+export interface ExternalNodeInput {
+  readonly id: string
+  readonly hostname: string
+  readonly ipAddress: string
+  readonly port: number
+  readonly maxAgents: number
+  readonly services: readonly string[]
+}
+
+export interface Heartbeat {
+  readonly cpuUsage: number
+  readonly memoryUsage: number
+  readonly diskUsage: number
+  readonly loadAverage: number
+}
+
+export interface NodeOperation {
+  readonly id: string
+  readonly kind: 'drain' | 'cordon' | 'uncordon' | 'remove'
+  readonly nodeId: NodeId
+  readonly state: 'running' | 'done' | 'failed' | 'cancelled'
+  readonly startedAtMs: number
+  readonly deadlineMs: number
+  readonly detail: string
+}
+
+export interface Metrics {
+  /** Prometheus text of this process's instruments. */
+  text(): Promise<string>
+  readonly contentType: string
+}
+
+export interface SkeinNode extends AsyncDisposable {
+  readonly self: NodeView
+  readonly members: {
+    list(): readonly NodeView[]
+    get(id: NodeId): NodeView | undefined
+    why(id: NodeId): Promise<WhyView | undefined>
+    /** Calls `onDown` once when that node fails or leaves; returns the way to stop. An unknown node is down at once. */
+    monitor(id: NodeId, onDown: (node: NodeView | undefined, reason: string) => void): () => void
+  }
+  readonly clock: {
+    /** Sortable text, greater than every one before. */
+    now(): string
+    readonly skewMsMax: number
+    /** Remote timestamps refused so far. */
+    readonly refusedCount: number
+  }
+  readonly events: {
+    /** Resolves when durable; rejects with the event's error otherwise. */
+    publish(stream: string, event: Omit<PublishInput, 'stream'>): Promise<PublishResult & { readonly status: 'accepted' | 'duplicate' }>
+    /** One outcome per event, in order; never rejects for an event's sake. At most 10,000 events. */
+    publishMany(events: readonly PublishInput[], options?: { readonly timeoutMs?: number }): Promise<readonly PublishResult[]>
+    read(query: EventQuery): Promise<EventPage>
+    /** Events of the whole cluster as they are acknowledged, at most once; `onLagged` says how many were passed over. Returns the way to stop. */
+    tail(filter: { readonly stream?: string; readonly key?: string }, onEvent: (event: EventView) => void, onLagged?: (missed: number) => void): () => void
+    /** Only on the shard's owner, in acknowledged order per key, at least once. */
+    consume(stream: string, handler: (batch: readonly EventView[], context: ConsumeContext) => void | Promise<void>, options?: ConsumeOptions): { stop(): Promise<void> }
+  }
+  readonly leader: {
+    get(): LeaderView | null
+    /** Makes this node the leader. */
+    promote(): Promise<LeaderView>
+    /** Gives the leadership up; `conflict` when this node does not lead. */
+    stepDown(): Promise<void>
+    /** Runs `task` whenever this node leads; `signal` aborts before another can. */
+    whileLeading(task: (term: number, signal: AbortSignal) => Promise<void> | void): () => void
+  }
+  readonly cluster: {
+    status(): ClusterStatus
+    peers(): readonly PeerView[]
+    shards(): readonly ShardView[]
+    route(key: string): { readonly key: string; readonly shard: ShardId; readonly epoch: number; readonly owner: NodeId | null; readonly address: string }
+    history(limit: number): readonly FeedEvent[]
+    /** Who sees whom: one row per node, with the error where a node did not answer. */
+    reachability(): Promise<readonly { readonly observer: NodeId; readonly error?: string; readonly ageMs: number; readonly sees: readonly { readonly nodeId: NodeId; readonly status: MemberStatus; readonly rttMs: number; readonly missedProbes: number }[] }[]>
+    /** From `afterSeq` on if it is still kept, then live. `lost` in the first call when it is not. Returns the way to stop. */
+    watch(afterSeq: number | undefined, onEvent: (event: FeedEvent) => void): { readonly lost: boolean; stop(): void }
+    remove(id: NodeId): Promise<void>
+    /** Shards (and later agents) leave the node; the intent survives restarts until uncordoned. */
+    drain(id: NodeId, options: { readonly deadlineMs: number }): Promise<NodeOperation>
+    cordon(id: NodeId): Promise<NodeOperation>
+    uncordon(id: NodeId): Promise<NodeOperation>
+    operations(): readonly NodeOperation[]
+    cancelOperation(id: string): Promise<NodeOperation>
+    registerExternal(node: ExternalNodeInput): Promise<NodeView>
+    heartbeat(id: string, heartbeat: Heartbeat): Promise<void>
+  }
+  readonly metrics: Metrics
+  /** Drains, hands over, leaves, closes. Idempotent. */
+  stop(options?: { readonly reason?: string; readonly deadlineMs?: number }): Promise<void>
+  /** Resolves when the node has ended, by itself or by `stop`; `error` when it had to. */
+  readonly ended: Promise<{ readonly reason: string; readonly error?: Error }>
+}
+
+/** All that a node can be told at start; `config/` makes it from flags, environment and file. */
+export interface NodeConfig {
+  readonly nodeId?: string
+  readonly clusterName: string
+  readonly host: string
+  readonly port: number
+  readonly peerHost: string
+  readonly peerPort: number
+  /** Address that others use for `peerHost`; host or host:port. */
+  readonly advertise?: string
+  readonly peers: readonly string[]
+  /** Raw secret; absent: a generated 0600 file shared by the host's nodes. */
+  readonly cookie?: string
+  readonly cookieFile?: string
+  readonly insecure: boolean
+  readonly dataDir: string
+  readonly store: string
+  readonly journal: string
+  readonly shards: number
+  readonly preset: 'local' | 'lan' | 'wan'
+  readonly role: Role
+  readonly services: readonly string[]
+  readonly maxAgents: number
+  readonly zone: string
+  readonly region: string
+  readonly labels: Readonly<Record<string, string>>
+  readonly logLevel: 'debug' | 'info' | 'warn' | 'error' | 'silent'
+  readonly logFormat: 'json' | 'pretty'
+  /** Browser origins beside the node's own that may write; Host names beside its own addresses. */
+  readonly allowedOrigins: readonly string[]
+  readonly allowedHosts: readonly string[]
+  /** `worker`: control plane and journal in threads of their own. `inline`: all in the calling thread, for tests and many nodes in one process. */
+  readonly threads: 'worker' | 'inline'
+  /** Serve HTTP at all; off for many nodes in one process. */
+  readonly http: boolean
+  readonly drainDeadlineMs: number
+}
