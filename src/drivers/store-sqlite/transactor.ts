@@ -11,6 +11,7 @@ import {
   classifySqliteError,
   type Database,
   isBusy,
+  type Statement,
   sqliteErrorCode,
 } from '../../engines/sqlite/connection.js'
 

@@ -23,44 +23,59 @@ export interface Tail {
   readonly last: number
 }
 
-/**
- * Checks the groups of one append against the tails of the file and returns the tails as they are afterwards, only
- * of the shards concerned. Within an epoch offsets go on without a gap; a new epoch may begin anywhere, also below the
- * old one's end: what a lease wrote past its seal does not count. Errors: `invalid_argument`, `fenced` (an epoch
- * older than one already written).
- */
-export function advance(
-  tailOf: (shard: ShardId) => Tail | undefined,
-  groups: readonly AppendGroup[],
-): Map<ShardId, Tail> {
-  const after = new Map<ShardId, Tail>()
-  for (const group of groups) {
-    const { shard, epoch, firstOffset, events } = group
+/** Consecutive offsets of one shard under one epoch, both ends included. */
+export interface Extent {
+  readonly shard: ShardId
+  readonly epoch: Epoch
+  readonly first: number
+  readonly last: number
+}
+
+/** Can each group be kept as it is? Says nothing about what it follows. Errors: `invalid_argument`. */
+export function requireGroups(groups: readonly AppendGroup[]): void {
+  for (const { shard, epoch, firstOffset, events } of groups) {
     requireCount('shard', shard, 0)
     requireCount('epoch', epoch, 1)
     requireCount('firstOffset', firstOffset, 1)
     if (events.length === 0) throw invalid('a group without events', { shard, epoch })
-    events.forEach(requireStorable)
+    for (const event of events) requireStorable(event)
+  }
+}
+
+/**
+ * Checks what one append adds against the tails of the file and returns the tails as they are afterwards, only of the
+ * shards concerned. Within an epoch offsets go on without a gap; a new epoch may begin anywhere, also below the old
+ * one's end: what a lease wrote past its seal does not count. Errors: `invalid_argument`, `fenced` (an epoch older
+ * than one already written).
+ */
+export function advance(
+  tailOf: (shard: ShardId) => Tail | undefined,
+  extents: Iterable<Extent>,
+): Map<ShardId, Tail> {
+  const after = new Map<ShardId, Tail>()
+  for (const { shard, epoch, first, last } of extents) {
     const tail = after.get(shard) ?? tailOf(shard)
     if (tail !== undefined && epoch < tail.epoch) {
       throw new SkeinError('fenced', `shard ${shard} was already written under epoch ${tail.epoch}`, {
         details: { shard, epoch, writtenEpoch: tail.epoch },
       })
     }
-    if (tail !== undefined && epoch === tail.epoch && firstOffset !== tail.last + 1) {
-      throw invalid(
-        `shard ${shard} ends at ${tail.last}; offset ${firstOffset} would leave a gap or repeat`,
-        {
-          shard,
-          epoch,
-          firstOffset,
-          last: tail.last,
-        },
-      )
+    if (tail !== undefined && epoch === tail.epoch && first !== tail.last + 1) {
+      throw invalid(`shard ${shard} ends at ${tail.last}; offset ${first} would leave a gap or repeat`, {
+        shard,
+        epoch,
+        firstOffset: first,
+        last: tail.last,
+      })
     }
-    after.set(shard, { epoch, last: firstOffset + events.length - 1 })
+    after.set(shard, { epoch, last })
   }
   return after
+}
+
+export function extentOf(group: AppendGroup): Extent {
+  const { shard, epoch, firstOffset: first, events } = group
+  return { shard, epoch, first, last: first + events.length - 1 }
 }
 
 /** Text is kept as UTF-8: half a surrogate pair would come back as something else. */
@@ -111,6 +126,7 @@ export function requireLease(lease: LeaseId): void {
   if (lease.length === 0 || lease.length > journalLimits.leaseCharsMax) {
     throw invalid(`a lease id has 1 to ${journalLimits.leaseCharsMax} characters`, { lease })
   }
+  if (!isWellFormed(lease)) throw invalid('a lease id with an unpaired surrogate', {})
 }
 
 export interface DedupeSpan {

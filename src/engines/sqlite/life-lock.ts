@@ -91,7 +91,7 @@ function lock(path: string, token: string): Database {
   try {
     database = openDatabase(path, { journalMode: 'delete' })
     // Free for an instant in between: nobody knows the token yet, so nobody can draw a conclusion.
-    database.exec(`CREATE TABLE life_${token} (nothing)`)
+    database.exec(`CREATE TABLE life_${token} (unused)`)
     database.exec('BEGIN EXCLUSIVE')
     return database
   } catch (error) {
