@@ -11,8 +11,11 @@ export interface LifeLock extends AsyncDisposable {
 }
 
 export interface LifeLocks {
-  /** Takes the lock of a boot of this process. Throws `already_running` when another process holds it. */
-  hold(locator: string): LifeLock
+  /**
+   * Makes and takes the lock of a boot of this process. `path`: an absolute path, another one for each boot; the lock's `locator` is what
+   * others prove by. Main thread only. Throws `already_running` when another process holds it, `data_dir_unusable`, `invalid_argument`.
+   */
+  hold(path: string): LifeLock
   /**
    * `dead`: the lock was obtained, so that process is gone for ever. `alive`: somebody holds it. `unknown`: not a lock of this host, or
    * its file is not readable. Never blocks.

@@ -33,7 +33,8 @@ export interface StoreHealth {
 /**
  * Errors are `SkeinError`s. `timeout`, `unavailable`, `aborted`, `disk_full`: certainly not applied. `outcome_unknown`: a write that
  * may or may not have been applied; a driver never retries it. Others: `lease_not_found`, `compacted` (details.compactRev),
- * `fenced`, `closed`, `corrupt`, `payload_too_large`, `invalid_argument`, `incompatible`, `unauthenticated`.
+ * `fenced`, `closed`, `corrupt`, `payload_too_large`, `invalid_argument`, `incompatible`, `unauthenticated`, and `store_mismatch`: the
+ * store behind this handle is no longer the one that was opened; only a new process goes on.
  */
 export interface Store extends AsyncDisposable {
   /** Valid after `open`. */

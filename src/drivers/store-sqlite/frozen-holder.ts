@@ -30,11 +30,14 @@ export interface FrozenHolderOptions {
 
 interface Streak {
   sinceMs: number
+  lookedMs: number
   dataVersion: number
   process: ProcessIdentity | undefined
 }
 
 const lookEveryMs = 100
+/** Not looked for longer: this process was stopped or starved itself and has not seen a thing. Begin anew. */
+const blindMsMax = 1000
 /** Contention is over long before this; until then nobody looks for a holder. */
 const contentionMs = 400
 
@@ -62,7 +65,8 @@ export class FrozenHolder implements LockObserver {
   /** Starts looking by itself, so that the next writer need not wait just as long again. */
   onBusy(): void {
     if (this.#timer !== undefined) return
-    this.#streak = { sinceMs: this.#options.nowMs(), dataVersion: -1, process: undefined }
+    const nowMs = this.#options.nowMs()
+    this.#streak = { sinceMs: nowMs, lookedMs: nowMs, dataVersion: -1, process: undefined }
     this.#timer = setInterval(() => this.#look(), lookEveryMs).unref()
   }
 
@@ -95,7 +99,9 @@ export class FrozenHolder implements LockObserver {
   #judge(streak: Streak): void {
     const { nowMs, dataVersion, afterMs, path } = this.#options
     const version = dataVersion()
-    if (version !== streak.dataVersion) {
+    const blindMs = nowMs() - streak.lookedMs
+    streak.lookedMs = nowMs()
+    if (version !== streak.dataVersion || blindMs > blindMsMax) {
       streak.dataVersion = version
       streak.sinceMs = nowMs()
       return

@@ -243,7 +243,7 @@ export class SqliteStore implements Store {
       what: `opening ${path}`,
     }
     prepareLocalDirectory(dirname(path))
-    const database = await retryBusy(() => openDatabase(path), wait)
+    const database = await retryBusy(() => openDatabase(path, { openTimeoutMs: 0 }), wait)
     try {
       const transactor = new Transactor(database, {
         onBusy: () => this.#frozen?.onBusy(),

@@ -46,7 +46,7 @@ export interface OpenOptions {
   readonly readOnly?: boolean
   /**
    * How long the *opening* may block this thread on locks, in ms (recovery of a dead writer's log takes a lock for a
-   * moment). Default 50. Afterwards nothing blocks. For longer waits wrap `openDatabase` in `retryBusy`.
+   * moment). Default 50; 0 inside `retryBusy`, which waits without blocking. Afterwards nothing blocks.
    */
   readonly openTimeoutMs?: number
   /** `wal` (default) for data; `delete` for files that are only locked. */

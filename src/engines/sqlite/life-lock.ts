@@ -30,26 +30,26 @@ const held = new Set<Database>()
 
 export class SqliteLifeLocks implements LifeLocks {
   /**
-   * `locator`: the absolute path of the file to make, ending in `.life`, another one for each boot. The lock's own
+   * `path`: the absolute path of the file to make, ending in `.life`, another one for each boot. The lock's own
    * `locator` is what others pass to `prove`. Also removes files of boots in that directory that died a day ago.
    * Errors: `already_running`, `data_dir_unusable`, `invalid_argument`.
    */
-  hold(locator: string): LifeLock {
-    if (!(isAbsolute(locator) && locator.endsWith(suffix))) {
+  hold(path: string): LifeLock {
+    if (!(isAbsolute(path) && path.endsWith(suffix))) {
       throw new SkeinError('invalid_argument', `a life lock needs an absolute path ending in ${suffix}`, {
-        details: { locator },
+        details: { path },
       })
     }
-    prepareLocalDirectory(dirname(locator))
-    this.#sweep(dirname(locator), basename(locator))
+    prepareLocalDirectory(dirname(path))
+    this.#sweep(dirname(path), basename(path))
     const token = randomBytes(16).toString('hex')
-    const database = lock(locator, token)
+    const database = lock(path, token)
     held.add(database)
     const release = () => {
       if (held.delete(database)) unlock(database, token)
     }
     return {
-      locator: `${hostScope().bootId}/${token}:${locator}`,
+      locator: `${hostScope().bootId}/${token}:${path}`,
       release,
       [Symbol.asyncDispose]: () => Promise.resolve(release()),
     }
