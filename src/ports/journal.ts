@@ -42,10 +42,12 @@ export interface Segment {
   readonly last: number
 }
 
-/** `upTo`: the reader's horizon, the confirmed mark of the open epoch; nothing above it is returned. */
 export interface ReadRequest {
   readonly shard: ShardId
-  /** Ascending by epoch; where two overlap or leave a gap the caller is wrong and gets `invalid_argument`. */
+  /**
+   * Ascending by epoch; where two overlap or leave a gap the caller is wrong and gets `invalid_argument`. The `last` of each is the
+   * reader's horizon: the seal, or the confirmed mark of the open epoch. Nothing above it is returned.
+   */
   readonly segments: readonly Segment[]
   /** Return events with a higher offset only. 0 reads from the beginning. */
   readonly after: number
@@ -56,7 +58,7 @@ export interface ReadRequest {
 
 export interface ReadResult {
   readonly events: readonly StoredEvent[]
-  /** Everything up to this offset has been looked at: pass it as `after` next. */
+  /** Everything up to this offset has been looked at: pass it as `after` next. A page may be short, even empty, before the end. */
   readonly scannedTo: number
   /** True when the last segment's end was reached. */
   readonly end: boolean
@@ -81,7 +83,10 @@ export interface JournalHealth {
 
 export interface RetentionPolicy {
   readonly ageMsMax: number
-  /** Of one stream, over all files. */
+  /**
+   * Of one stream in one lease's file, as stored, newest kept. What several files hold together is the caller's to bound: it drops
+   * the oldest closed ones (`LeaseFile.streamBytes`).
+   */
   readonly streamBytesMax: number
 }
 
@@ -89,7 +94,10 @@ export interface RetentionPolicy {
 export interface LeaseFile {
   readonly lease: LeaseId
   readonly bytes: number
+  /** 0 where nothing was written. */
   readonly newestAtMs: number
+  /** Of events, per stream. */
+  readonly streamBytes: ReadonlyMap<string, number>
 }
 
 /**
@@ -100,7 +108,10 @@ export interface LeaseFile {
 export interface Journal extends AsyncDisposable {
   readonly info: { readonly driver: string; readonly identity: string }
   open(): Promise<void>
-  /** From now on this process writes under `lease`. Makes its file. Closes what was open under an earlier lease. */
+  /**
+   * From now on this process writes under `lease`. Makes its file. Closes what was open under an earlier lease. `fenced` for a lease
+   * that this handle has closed: leases do not come back.
+   */
   openLease(lease: LeaseId): Promise<void>
   /** Ends writing under the lease: in-flight appends settle first; afterwards every append is refused as `fenced`. Idempotent. */
   closeLease(): Promise<void>

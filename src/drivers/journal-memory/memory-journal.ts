@@ -1,0 +1,326 @@
+/**
+ * A journal in memory, for tests and for clusters within one process. Several handles share one state, as processes
+ * share a directory: a list of rows per lease.
+ *
+ * The idea: the shortest thing that keeps the contract, so that a difference to another driver is that driver's fault.
+ * Commits come at the next turn of the microtask queue, so that callers cannot lean on a synchronous journal.
+ *
+ * Must not live here: anything that outlives the process, threads, timers.
+ */
+import { asEpoch, type Epoch, type LeaseId, type ShardId } from '../../core/kernel/brand.js'
+import { SkeinError } from '../../core/kernel/error.js'
+import {
+  advance,
+  type DedupeSpan,
+  extentOf,
+  fenced,
+  isNewerPosition,
+  journalClosed,
+  journalLimits,
+  requireGroups,
+  requireLease,
+  requireReadRequest,
+  requireSegments,
+  type Tail,
+  wantsId,
+} from '../../engines/journal/rules.js'
+import type {
+  AppendGroup,
+  IdRecord,
+  Journal,
+  JournalHealth,
+  LeaseFile,
+  ReadRequest,
+  ReadResult,
+  RetentionPolicy,
+  Segment,
+  StoredEvent,
+} from '../../ports/journal.js'
+
+interface Position {
+  readonly epoch: Epoch
+  readonly offset: number
+}
+
+interface ShardLog {
+  /** In order of appending; offsets ascend within an epoch. */
+  rows: StoredEvent[]
+  readonly spans: Map<Epoch, { first: number; last: number }>
+  tail: Tail | undefined
+}
+
+interface File {
+  readonly shards: Map<ShardId, ShardLog>
+  readonly positions: Map<string, Position>
+}
+
+/** What the handles of one cluster share. */
+export class MemoryJournalState {
+  readonly identity: string
+  readonly files = new Map<LeaseId, File>()
+
+  constructor(identity: string) {
+    this.identity = identity
+  }
+}
+
+export interface MemoryJournalOptions {
+  readonly state: MemoryJournalState
+  /** Events that may wait for the next commit; over it `overloaded`. Default 20,000. */
+  readonly queueEventsMax?: number
+}
+
+export class MemoryJournal implements Journal {
+  readonly info: { readonly driver: string; readonly identity: string }
+  readonly #state: MemoryJournalState
+  readonly #queueEventsMax: number
+  readonly #ended = new Set<LeaseId>()
+  #current: { readonly lease: LeaseId; readonly file: File } | undefined
+  #queuedEvents = 0
+  #closed = false
+
+  constructor(options: MemoryJournalOptions) {
+    this.#state = options.state
+    this.#queueEventsMax = options.queueEventsMax ?? 20_000
+    this.info = { driver: 'memory', identity: options.state.identity }
+  }
+
+  open(): Promise<void> {
+    return Promise.resolve()
+  }
+
+  async openLease(lease: LeaseId): Promise<void> {
+    this.#requireOpen()
+    requireLease(lease)
+    if (this.#current?.lease === lease) return
+    if (this.#ended.has(lease)) throw fenced(lease)
+    await this.closeLease()
+    const file: File = this.#state.files.get(lease) ?? { shards: new Map(), positions: new Map() }
+    this.#state.files.set(lease, file)
+    this.#current = { lease, file }
+  }
+
+  closeLease(): Promise<void> {
+    if (this.#current !== undefined) this.#ended.add(this.#current.lease)
+    this.#current = undefined
+    return Promise.resolve()
+  }
+
+  async append(lease: LeaseId, groups: readonly AppendGroup[]): Promise<void> {
+    const file = this.#writable(lease)
+    requireGroups(groups)
+    const count = groups.reduce((sum, group) => sum + group.events.length, 0)
+    if (this.#queuedEvents > 0 && this.#queuedEvents + count > this.#queueEventsMax) {
+      throw new SkeinError('overloaded', `${this.#queuedEvents} events wait for the journal`, {
+        retryable: true,
+      })
+    }
+    const tails = advance((shard) => file.shards.get(shard)?.tail, groups.map(extentOf))
+    for (const [shard, tail] of tails) shardLog(file, shard).tail = tail
+    for (const group of groups) store(shardLog(file, group.shard), group)
+    this.#queuedEvents += count
+    await Promise.resolve()
+    this.#queuedEvents -= count
+  }
+
+  async seal(
+    lease: LeaseId,
+    wanted: readonly { shard: ShardId; epoch: Epoch }[],
+  ): Promise<readonly { shard: ShardId; epoch: Epoch; first: number; last: number }[]> {
+    this.#requireOpen()
+    const file = this.#state.files.get(lease)
+    return wanted.flatMap(({ shard, epoch }) => {
+      const span = file?.shards.get(shard)?.spans.get(epoch)
+      return span === undefined ? [] : [{ shard, epoch, first: span.first, last: span.last }]
+    })
+  }
+
+  async lastOffsets(shards: readonly ShardId[]): Promise<ReadonlyMap<ShardId, number>> {
+    this.#requireOpen()
+    const found = new Map<ShardId, number>()
+    for (const shard of shards) {
+      const tail = this.#current?.file.shards.get(shard)?.tail
+      if (tail !== undefined) found.set(shard, tail.last)
+    }
+    return found
+  }
+
+  async highestEpochs(shards: readonly ShardId[]): Promise<ReadonlyMap<ShardId, number>> {
+    this.#requireOpen()
+    const files = [...this.#state.files.values()]
+    return new Map(
+      shards.map((shard) => [shard, Math.max(0, ...files.flatMap((f) => [...epochsOf(f, shard)]))]),
+    )
+  }
+
+  async read(request: ReadRequest): Promise<ReadResult> {
+    this.#requireOpen()
+    requireReadRequest(request)
+    const events: StoredEvent[] = []
+    let bytes = 0
+    for (const row of rowsOf(this.#state, request.shard, request.segments)) {
+      if (row.offset <= request.after) continue
+      if (request.stream !== undefined && row.stream !== request.stream) continue
+      if (request.key !== undefined && row.key !== request.key) continue
+      const full = events.length === request.limit || bytes > journalLimits.readBytesMax
+      if (full) return { events, scannedTo: events.at(-1)?.offset ?? request.after, end: false }
+      events.push(row)
+      bytes += row.payload.length
+    }
+    return { events, scannedTo: Math.max(request.after, request.segments.at(-1)?.last ?? 0), end: true }
+  }
+
+  async recentIds(
+    shard: ShardId,
+    segments: readonly Segment[],
+    window: DedupeSpan,
+  ): Promise<readonly IdRecord[]> {
+    this.#requireOpen()
+    requireSegments(segments)
+    const found: IdRecord[] = []
+    for (const row of [...rowsOf(this.#state, shard, segments)].reverse()) {
+      if (!wantsId(window, found.length, row.atMs)) break
+      const { offset, atMs, stream, key, id, payload, type } = row
+      found.push({ offset, atMs, stream, key, id, payload, type })
+    }
+    return found.reverse()
+  }
+
+  async commitPositions(
+    lease: LeaseId,
+    positions: readonly { group: string; shard: ShardId; epoch: Epoch; offset: number }[],
+  ): Promise<void> {
+    const file = this.#writable(lease)
+    for (const { group, shard, epoch, offset } of positions) {
+      const name = `${shard} ${group}`
+      const before = file.positions.get(name)
+      if (before === undefined || isNewerPosition({ epoch, offset }, before)) {
+        file.positions.set(name, { epoch, offset })
+      }
+    }
+  }
+
+  async readPositions(group: string, shard: ShardId, leases: readonly LeaseId[]): Promise<number> {
+    this.#requireOpen()
+    let best: Position = { epoch: asEpoch(0), offset: 0 }
+    for (const lease of leases) {
+      const found = this.#state.files.get(lease)?.positions.get(`${shard} ${group}`)
+      if (found !== undefined && isNewerPosition(found, best)) best = found
+    }
+    return best.offset
+  }
+
+  async trim(policy: RetentionPolicy, nowMs: number): Promise<number> {
+    this.#requireOpen()
+    const file = this.#current?.file
+    if (file === undefined) return 0
+    const excess = new Map<string, number>()
+    for (const [stream, bytes] of streamBytes(file)) excess.set(stream, bytes - policy.streamBytesMax)
+    let count = 0
+    for (const log of file.shards.values()) {
+      log.rows = log.rows.filter((row) => {
+        const over = excess.get(row.stream) ?? 0
+        if (row.atMs >= nowMs - policy.ageMsMax && over <= 0) return true
+        excess.set(row.stream, over - bytesOf(row))
+        count++
+        return false
+      })
+    }
+    return count
+  }
+
+  async leaseFiles(): Promise<readonly LeaseFile[]> {
+    this.#requireOpen()
+    return [...this.#state.files].map(([lease, file]) => {
+      const rows = [...file.shards.values()].flatMap((log) => log.rows)
+      return {
+        lease,
+        bytes: rows.reduce((sum, row) => sum + bytesOf(row), 0),
+        newestAtMs: rows.reduce((newest, row) => Math.max(newest, row.atMs), 0),
+        streamBytes: streamBytes(file),
+      }
+    })
+  }
+
+  async dropLease(lease: LeaseId): Promise<void> {
+    this.#requireOpen()
+    if (this.#current?.lease === lease) {
+      throw new SkeinError('invalid_argument', `lease ${lease} is open for writing; its file is not dropped`)
+    }
+    this.#state.files.delete(lease)
+  }
+
+  async health(): Promise<JournalHealth> {
+    const bytes = [...this.#state.files.values()]
+      .flatMap((file) => [...streamBytes(file).values()])
+      .reduce((sum, n) => sum + n, 0)
+    return { ok: !this.#closed, detail: this.#closed ? 'closed' : 'in memory', bytes }
+  }
+
+  async close(): Promise<void> {
+    await this.closeLease()
+    this.#closed = true
+  }
+
+  [Symbol.asyncDispose](): Promise<void> {
+    return this.close()
+  }
+
+  #requireOpen(): void {
+    if (this.#closed) throw journalClosed()
+  }
+
+  #writable(lease: LeaseId): File {
+    this.#requireOpen()
+    if (this.#current?.lease !== lease) throw fenced(lease)
+    return this.#current.file
+  }
+}
+
+function shardLog(file: File, shard: ShardId): ShardLog {
+  const known = file.shards.get(shard)
+  if (known !== undefined) return known
+  const made: ShardLog = { rows: [], spans: new Map(), tail: undefined }
+  file.shards.set(shard, made)
+  return made
+}
+
+function store(log: ShardLog, group: AppendGroup): void {
+  const { shard, epoch, firstOffset, events } = group
+  for (const [i, event] of events.entries()) {
+    const { stream, key, id, type, payload, hlc, atMs } = event
+    log.rows.push({ stream, key, id, type, payload, hlc, atMs, shard, epoch, offset: firstOffset + i })
+  }
+  const last = firstOffset + events.length - 1
+  const span = log.spans.get(epoch)
+  if (span === undefined) log.spans.set(epoch, { first: firstOffset, last })
+  else span.last = last
+}
+
+function epochsOf(file: File, shard: ShardId): Iterable<Epoch> {
+  return file.shards.get(shard)?.spans.keys() ?? []
+}
+
+function* rowsOf(
+  state: MemoryJournalState,
+  shard: ShardId,
+  segments: readonly Segment[],
+): Generator<StoredEvent> {
+  for (const { lease, epoch, first, last } of segments) {
+    for (const row of state.files.get(lease)?.shards.get(shard)?.rows ?? []) {
+      if (row.epoch === epoch && row.offset >= first && row.offset <= last) yield row
+    }
+  }
+}
+
+function bytesOf(row: StoredEvent): number {
+  return row.payload.length + row.key.length + row.id.length
+}
+
+function streamBytes(file: File): Map<string, number> {
+  const bytes = new Map<string, number>()
+  for (const log of file.shards.values()) {
+    for (const row of log.rows) bytes.set(row.stream, (bytes.get(row.stream) ?? 0) + bytesOf(row))
+  }
+  return bytes
+}

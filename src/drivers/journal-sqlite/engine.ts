@@ -1,0 +1,389 @@
+/**
+ * The journal's file work, all of it synchronous, behind calls that can cross threads: plain data in, plain data out.
+ *
+ * The idea: exactly one thread runs an engine, so that nothing here is concurrent with itself. It holds one
+ * connection for writing (the current lease's file) and a bounded number for reading anybody's.
+ *
+ * A call that meets a lock throws SQLite's busy error having done nothing; `run-engine.ts` repeats it.
+ * Must not live here: queues, promises, encoding of events.
+ */
+import type { Epoch, LeaseId, ShardId } from '../../core/kernel/brand.js'
+import { isSkeinError, SkeinError } from '../../core/kernel/error.js'
+import {
+  advance,
+  type DedupeSpan,
+  type Extent,
+  fenced,
+  isNewerPosition,
+  requireLease,
+  type Tail,
+} from '../../engines/journal/rules.js'
+import { classifySqliteError, isBusy, sqliteErrorCode } from '../../engines/sqlite/connection.js'
+import { prepareLocalDirectory } from '../../engines/sqlite/filesystem.js'
+import type {
+  JournalHealth,
+  LeaseFile,
+  ReadRequest,
+  ReadResult,
+  RetentionPolicy,
+  Segment,
+} from '../../ports/journal.js'
+import { type Block, type BlockBatch, blocksOf } from './block.js'
+import { exists, leasesIn, loadIdentity, pathOf, removeDatabase } from './directory.js'
+import { LeaseDatabase, type Position, type Row } from './lease-database.js'
+import { type ErrorData, toErrorData } from './protocol.js'
+import { type IdPage, readEvents, recentIdsPage } from './scan.js'
+
+export interface EngineOptions {
+  readonly directory: string
+  /** Other leases' files held open for reading, at most. */
+  readonly readersMax: number
+}
+
+/** Several appends in one commit: each is its next `blockCounts` blocks of the batch. */
+export interface CommitRequest {
+  readonly lease: LeaseId
+  readonly blockCounts: readonly number[]
+  readonly batch: BlockBatch
+  readonly positions: readonly Position[]
+}
+
+interface Writer {
+  readonly file: LeaseDatabase
+  readonly tails: Map<ShardId, Tail>
+}
+
+const rowsPerTrimMax = 512
+
+export class JournalEngine {
+  readonly #options: EngineOptions
+  /** In order of use, the latest last. */
+  readonly #readers = new Map<LeaseId, LeaseDatabase>()
+  /** What was found broken, by file, for `health`. */
+  readonly #broken = new Map<string, string>()
+  #lease: LeaseId | undefined
+  /** Undefined while no lease is open, and after an I/O error until it is opened again. */
+  #writer: Writer | undefined
+
+  constructor(options: EngineOptions) {
+    this.#options = options
+  }
+
+  open(): { readonly identity: string } {
+    prepareLocalDirectory(this.#options.directory)
+    return { identity: loadIdentity(this.#options.directory) }
+  }
+
+  openLease(lease: LeaseId): void {
+    requireLease(lease)
+    if (this.#lease === lease) return
+    this.closeLease()
+    this.#closeReader(lease)
+    this.#writer = this.#openWriter(lease)
+    this.#lease = lease
+  }
+
+  closeLease(): void {
+    this.#lease = undefined
+    const file = this.#writer?.file
+    this.#writer = undefined
+    file?.close()
+  }
+
+  close(): void {
+    this.closeLease()
+    for (const lease of [...this.#readers.keys()]) this.#closeReader(lease)
+  }
+
+  /** One result per append, null where it is durable. Throws only a busy error: then nothing was done. */
+  commit(request: CommitRequest): (ErrorData | null)[] {
+    const { lease, blockCounts, batch, positions } = request
+    const writer = this.#writerOf(lease)
+    if (isSkeinError(writer)) return blockCounts.map(() => toErrorData(writer))
+    const results: (ErrorData | null)[] = []
+    const accepted: Block[] = []
+    const after = new Map<ShardId, Tail>()
+    const all = blocksOf(batch)
+    for (const count of blockCounts) {
+      const blocks: Block[] = []
+      for (let i = 0; i < count; i++) blocks.push(all.next().value as Block)
+      try {
+        const tails = advance((shard) => after.get(shard) ?? writer.tails.get(shard), blocks)
+        for (const [shard, tail] of tails) after.set(shard, tail)
+        for (const block of blocks) accepted.push(block)
+        results.push(null)
+      } catch (error) {
+        results.push(toErrorData(error))
+      }
+    }
+    if (accepted.length === 0 && positions.length === 0) return results
+    const failure = this.#write(writer, accepted, positions)
+    if (failure !== undefined) return results.map((result) => result ?? toErrorData(failure))
+    for (const [shard, tail] of after) writer.tails.set(shard, tail)
+    return results
+  }
+
+  #write(writer: Writer, blocks: readonly Block[], positions: readonly Position[]): SkeinError | undefined {
+    let committing = false
+    try {
+      writer.file.write(blocks, newEpochs(writer.tails, blocks), positions, () => {
+        committing = true
+      })
+      return undefined
+    } catch (error) {
+      if (!committing && isBusy(error)) throw error
+      const what = `writing ${writer.file.path}`
+      const classified = classifySqliteError(error, what, writer.file.path)
+      if (classified.code === 'disk_full') return classified
+      // Whatever happened, this connection's idea of the file is not to be trusted any more.
+      this.#abandonWriter()
+      if (!committing) return classified
+      const code = sqliteErrorCode(error)
+      return new SkeinError('outcome_unknown', `${what}: the commit failed (${classified.message})`, {
+        details: { path: writer.file.path, sqliteCode: code },
+        cause: error,
+      })
+    }
+  }
+
+  #abandonWriter(): void {
+    const file = this.#writer?.file
+    this.#writer = undefined
+    try {
+      file?.close()
+    } catch {
+      // The file is opened afresh before its next use, and says then what is wrong with it.
+    }
+  }
+
+  seal(lease: LeaseId, wanted: readonly { shard: ShardId; epoch: Epoch }[]): Extent[] {
+    return this.#reading(lease, (file) => file.seal(wanted)) ?? []
+  }
+
+  lastOffsets(shards: readonly ShardId[]): Map<ShardId, number> {
+    if (this.#lease === undefined) return new Map()
+    // Afresh from the disk: what a failed commit left behind counts if, and only if, it is there after a sync.
+    const writer = this.#writerOf(this.#lease)
+    if (isSkeinError(writer)) throw writer
+    const tails = this.#guard(writer.file, () => {
+      const found = writer.file.tails()
+      writer.file.sync()
+      return found
+    })
+    writer.tails.clear()
+    for (const [shard, tail] of tails) writer.tails.set(shard, tail)
+    const last = new Map<ShardId, number>()
+    for (const shard of shards) {
+      const tail = tails.get(shard)
+      if (tail !== undefined) last.set(shard, tail.last)
+    }
+    return last
+  }
+
+  /** A file that cannot be read is passed over and shows in `health`: one bad page must not stop every assignment. */
+  highestEpochs(shards: readonly ShardId[]): Map<ShardId, number> {
+    const highest = new Map<ShardId, number>(shards.map((shard) => [shard, 0]))
+    for (const lease of leasesIn(this.#options.directory)) {
+      for (const { shard, epoch } of this.#surviving(lease, (file) => file.highestEpochs()) ?? []) {
+        const known = highest.get(shard)
+        if (known !== undefined && epoch > known) highest.set(shard, epoch)
+      }
+    }
+    return highest
+  }
+
+  read(request: ReadRequest): ReadResult {
+    return this.#scanning(() => readEvents((lease) => this.#fileOf(lease), request))
+  }
+
+  recentIds(
+    shard: ShardId,
+    segments: readonly Segment[],
+    span: DedupeSpan,
+    before: number,
+    count: number,
+  ): IdPage {
+    return this.#scanning(() =>
+      recentIdsPage((lease) => this.#fileOf(lease), shard, segments, span, before, count),
+    )
+  }
+
+  readPositions(group: string, shard: ShardId, leases: readonly LeaseId[]): number {
+    let best = { epoch: 0, offset: 0 }
+    for (const lease of leases) {
+      const found = this.#reading(lease, (file) => file.position(group, shard))
+      if (found !== undefined && isNewerPosition(found, best)) best = found
+    }
+    return best.offset
+  }
+
+  /**
+   * One step of retention: looks at the oldest rows above `afterId`. Undefined `next` when done. The last row of each
+   * epoch stays: it is what tells where the log ended.
+   */
+  trimStep(policy: RetentionPolicy, nowMs: number, afterId: number): { removed: number; next?: number } {
+    const file = this.#writer?.file
+    if (file === undefined) return { removed: 0 }
+    return this.#guard(file, () => {
+      const excess = new Map<string, number>()
+      for (const [stream, bytes] of file.streamBytes()) excess.set(stream, bytes - policy.streamBytesMax)
+      const oldest = file.oldest(afterId, rowsPerTrimMax)
+      const doomed: Row[] = []
+      let goOn = oldest.length === rowsPerTrimMax
+      for (const { row, endsEpoch } of oldest) {
+        const over = excess.get(row.stream) ?? 0
+        const tooOld = row.atMs < nowMs - policy.ageMsMax
+        if (!tooOld && ![...excess.values()].some((bytes) => bytes > 0)) {
+          goOn = false
+          break
+        }
+        if (endsEpoch || !(tooOld || over > 0)) continue
+        doomed.push(row)
+        excess.set(row.stream, over - row.bytes)
+      }
+      if (doomed.length > 0) file.remove(doomed)
+      const removed = doomed.reduce((sum, row) => sum + row.last - row.first + 1, 0)
+      const lastId = oldest.at(-1)?.row.id
+      return goOn && lastId !== undefined ? { removed, next: lastId } : { removed }
+    })
+  }
+
+  leaseFiles(): LeaseFile[] {
+    return leasesIn(this.#options.directory).flatMap((lease): LeaseFile[] => {
+      const found = this.#surviving(lease, (file) => ({
+        lease,
+        bytes: file.bytes,
+        newestAtMs: file.newestAtMs(),
+        streamBytes: file.streamBytes(),
+      }))
+      return found === undefined ? [] : [found]
+    })
+  }
+
+  dropLease(lease: LeaseId): void {
+    requireLease(lease)
+    if (lease === this.#lease) {
+      throw new SkeinError('invalid_argument', `lease ${lease} is open for writing; its file is not dropped`)
+    }
+    this.#closeReader(lease)
+    const path = pathOf(this.#options.directory, lease)
+    removeDatabase(this.#options.directory, path)
+    this.#broken.delete(path)
+  }
+
+  health(): JournalHealth {
+    const { directory } = this.#options
+    let bytes = 0
+    for (const lease of leasesIn(directory)) bytes += LeaseDatabase.bytesOf(directory, lease)
+    const broken = [...this.#broken].map(([path, why]) => `${path}: ${why}`)
+    if (this.#lease !== undefined && this.#writer === undefined) {
+      broken.push(`${pathOf(directory, this.#lease)}: closed after an error, opened again with the next call`)
+    }
+    return { ok: broken.length === 0, detail: broken.length === 0 ? directory : broken.join('; '), bytes }
+  }
+
+  /** The writer of the current lease, opened again if an error closed it; why not, otherwise. */
+  #writerOf(lease: LeaseId): Writer | SkeinError {
+    if (this.#lease !== lease) return fenced(lease)
+    if (this.#writer !== undefined) return this.#writer
+    try {
+      this.#writer = this.#openWriter(lease)
+      return this.#writer
+    } catch (error) {
+      if (isBusy(error)) throw error
+      return classifySqliteError(error, `opening the file of lease ${lease}`)
+    }
+  }
+
+  #openWriter(lease: LeaseId): Writer {
+    const { directory } = this.#options
+    const file = LeaseDatabase.openWriter(directory, lease, exists(pathOf(directory, lease)))
+    try {
+      return { file, tails: file.tails() }
+    } catch (error) {
+      file.close()
+      throw error
+    }
+  }
+
+  #fileOf(lease: LeaseId): LeaseDatabase | undefined {
+    if (lease === this.#lease && this.#writer !== undefined) return this.#writer.file
+    const known = this.#readers.get(lease)
+    this.#readers.delete(lease)
+    if (known === undefined && !exists(pathOf(this.#options.directory, lease))) return undefined
+    const file = known ?? LeaseDatabase.openReader(this.#options.directory, lease)
+    this.#readers.set(lease, file)
+    for (const oldest of this.#readers.keys()) {
+      if (this.#readers.size <= this.#options.readersMax) break
+      this.#closeReader(oldest)
+    }
+    return file
+  }
+
+  #closeReader(lease: LeaseId): void {
+    this.#readers.get(lease)?.close()
+    this.#readers.delete(lease)
+  }
+
+  /** Undefined where the lease has no file. */
+  #reading<T>(lease: LeaseId, use: (file: LeaseDatabase) => T): T | undefined {
+    requireLease(lease)
+    try {
+      const file = this.#fileOf(lease)
+      return file === undefined ? undefined : use(file)
+    } catch (error) {
+      throw this.#noted(error, pathOf(this.#options.directory, lease))
+    }
+  }
+
+  #surviving<T>(lease: LeaseId, use: (file: LeaseDatabase) => T): T | undefined {
+    try {
+      return this.#reading(lease, use)
+    } catch (error) {
+      if (isSkeinError(error) && error.code === 'corrupt') return undefined
+      throw error
+    }
+  }
+
+  #guard<T>(file: LeaseDatabase, use: () => T): T {
+    try {
+      return use()
+    } catch (error) {
+      throw this.#noted(error, file.path)
+    }
+  }
+
+  #scanning<T>(use: () => T): T {
+    try {
+      return use()
+    } catch (error) {
+      throw this.#noted(error, undefined)
+    }
+  }
+
+  /** Busy errors stay as they are, to be repeated; what is corrupt is remembered. */
+  #noted(error: unknown, path: string | undefined): unknown {
+    if (isBusy(error)) return error
+    const classified = classifySqliteError(error, 'reading the journal', path)
+    if (classified.code === 'corrupt') {
+      const { file } = classified.details
+      this.#broken.set(
+        typeof file === 'string' ? file : (path ?? this.#options.directory),
+        classified.message,
+      )
+    }
+    return classified
+  }
+}
+
+/** The first block of every epoch that the file does not know yet. */
+function newEpochs(tails: ReadonlyMap<ShardId, Tail>, blocks: readonly Block[]): Extent[] {
+  const seen = new Map<ShardId, Epoch>()
+  const found: Extent[] = []
+  for (const block of blocks) {
+    const known = seen.get(block.shard) ?? tails.get(block.shard)?.epoch
+    seen.set(block.shard, block.epoch)
+    if (known !== block.epoch) found.push(block)
+  }
+  return found
+}
