@@ -290,7 +290,7 @@ export class SimNode {
       target.onControl(() => {
         const decoded = decodeMembership(bytes)
         if (!decoded.ok) throw new Error(`the codec does not round-trip: ${decoded.detail}`)
-        target.step({ type: 'membership', input: { type: 'message', from: this.address, message: decoded.message, via: kind } })
+        target.step({ type: 'membership', input: { type: 'message', from: kind === 'stream' ? `${this.id}:2` : this.address, message: decoded.message, via: kind } })
       })()
     }
     network[kind](this.id, target.id, bytes.length + 60, deliver)

@@ -195,7 +195,6 @@ export class LeaderElection {
             { key: leaderKey, target: 'modRev', op: '=', value: view.modRev(leaderKey) },
             { key: registrationKey(nodeId), target: 'lease', op: '=', value: lease },
           ],
-          // biome-ignore lint/suspicious/noThenProperty: the store's transaction has a `then` branch
           then: [{ type: 'put', key: leaderKey, value: jsonEncode({ v: 1, term, node_id: nodeId, lease, reason }) }],
           else: [{ type: 'get', key: leaderKey }],
         },
@@ -234,7 +233,6 @@ export class LeaderElection {
         op: 'txn',
         txn: {
           if: [guard.compare],
-          // biome-ignore lint/suspicious/noThenProperty: the store's transaction has a `then` branch
           then: [{ type: 'put', key: leaderKey, value: jsonEncode({ v: 1, term: guard.term, node_id: null, lease: null, reason }) }],
         },
       },

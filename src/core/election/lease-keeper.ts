@@ -150,7 +150,6 @@ export class LeaseKeeper {
           // Only the last boot of a node id may register again.
           ...(first ? [] : [{ key: bootKey(nodeId), target: 'modRev' as const, op: '=' as const, value: BigInt(this.boot) }]),
         ],
-        // biome-ignore lint/suspicious/noThenProperty: the store's transaction has a `then` branch
         then: [
           { type: 'put', key: registrationKey(nodeId), value: jsonEncode(encodeRegistration(registration)), lease },
           ...(first ? [{ type: 'put' as const, key: bootKey(nodeId), value: jsonEncode({ boot_id: bootId }) }] : []),

@@ -135,7 +135,7 @@ export class Membership {
         this.start(at, input.self, input.seeds)
         break
       case 'message':
-        if (this.started) this.receive(at, input.from, input.message)
+        if (this.started) this.receive(at, input.from, input.message, input.via)
         break
       case 'deadline':
         break
@@ -268,7 +268,7 @@ export class Membership {
     this.datagram(from.record.controlAddress, { type: 'digest', from: this.selfId, buckets: this.table.buckets(), reply: true })
   }
 
-  private receive(at: Instant, from: Address, message: MembershipMessage): void {
+  private receive(at: Instant, from: Address, message: MembershipMessage, via: 'datagram' | 'stream'): void {
     if (message.type === 'join' && message.clusterName !== this.clusterName) {
       const detail = `this is cluster "${this.clusterName}", you belong to "${message.clusterName}": start with --cluster-name ${this.clusterName} or use other peers`
       this.datagram(from, { type: 'refuse', from: this.selfId, detail })
@@ -278,7 +278,7 @@ export class Membership {
     if ('claims' in message) for (const claim of message.claims) this.consider(at, claim)
     switch (message.type) {
       case 'ping':
-        this.answerPing(at, from, message)
+        this.answerPing(at, from, message, via)
         break
       case 'ack':
         this.takeAck(at, message)
@@ -504,7 +504,7 @@ export class Membership {
     else this.datagram(address, message)
   }
 
-  private answerPing(at: Instant, from: Address, ping: Extract<MembershipMessage, { type: 'ping' }>): void {
+  private answerPing(at: Instant, from: Address, ping: Extract<MembershipMessage, { type: 'ping' }>, via: 'datagram' | 'stream'): void {
     const prober = this.table.byAnyAddress(from)
     if (prober !== undefined && prober.record.nodeId !== this.selfId) {
       prober.heardAtMs = at.nowMs
@@ -516,7 +516,8 @@ export class Membership {
     const claims = this.rumoursFor(prober?.record.nodeId)
     const me = this.table.get(this.selfId) as MemberEntry
     if (!claims.some((c) => c.record.nodeId === this.selfId)) claims.unshift(claimOf(me))
-    this.datagram(from, { type: 'ack', seq: ping.seq, from: this.selfId, wallMs: at.wallMs, telemetry: this.telemetry, digest: this.table.digest(), claims })
+    // On the way it came: a member that datagrams do not reach may still be reached by stream.
+    this.out.push({ type: via, to: from, message: { type: 'ack', seq: ping.seq, from: this.selfId, wallMs: at.wallMs, telemetry: this.telemetry, digest: this.table.digest(), claims } })
   }
 
   private takeAck(at: Instant, ack: Extract<MembershipMessage, { type: 'ack' }>): void {

@@ -558,7 +558,6 @@ export class NodeMachine {
   }
 
   private ask(tag: string, compares: NonNullable<Extract<StoreEffect['request'], { op: 'txn' }>['txn']['if']>, ops: NonNullable<Extract<StoreEffect['request'], { op: 'txn' }>['txn']['then']>): void {
-    // biome-ignore lint/suspicious/noThenProperty: the store's transaction has a `then` branch
     this.out.push({ type: 'store', tag, request: { op: 'txn', txn: { if: compares, then: ops } } })
   }
 

@@ -93,7 +93,6 @@ export class ShardCoordinator {
         op: 'txn',
         txn: {
           if: [guard.compare, { key: shardMapKey, target: 'modRev', op: '=', value: this.world.view.modRev(shardMapKey) }],
-          // biome-ignore lint/suspicious/noThenProperty: the store's transaction has a `then` branch
           then: [{ type: 'put', key: shardMapKey, value: jsonEncode(encodeShardMap(changed)) }],
         },
       },

@@ -214,7 +214,6 @@ export class ShardHolder {
     }
     const tag = `record#${++this.sequence}`
     this.batches.set(tag, recording)
-    // biome-ignore lint/suspicious/noThenProperty: the store's transaction has a `then` branch
     this.out.push({ type: 'store', tag: `holder.${tag}`, request: { op: 'txn', txn: { if: compares, then: puts } } })
   }
 
@@ -272,7 +271,6 @@ export class ShardHolder {
       this.out.push({ type: 'set_epoch', shard: h.shard, epoch: noEpoch })
     }
     const puts = batch.map((h): StoreOp => ({ type: 'put', key: releaseKey(h.shard), value: jsonEncode({ v: 1, epoch: h.epoch, lease: h.lease, floor: h.floor }) }))
-    // biome-ignore lint/suspicious/noThenProperty: the store's transaction has a `then` branch
     this.out.push({ type: 'store', tag: `holder.${tag}`, request: { op: 'txn', txn: { if: [this.leaseCompare(batch[0] as Held)], then: puts } } })
   }
 
