@@ -28,6 +28,7 @@ import type {
   RetentionPolicy,
   Segment,
 } from '../../ports/journal.js'
+import { Attachments } from './attachments.js'
 import { type Block, type BlockBatch, blocksOf } from './block.js'
 import { exists, leasesIn, loadIdentity, pathOf, removeDatabase } from './directory.js'
 import { LeaseDatabase, type Position, type Row } from './lease-database.js'
@@ -36,7 +37,7 @@ import { type IdPage, readEvents, recentIdsPage } from './scan.js'
 
 export interface EngineOptions {
   readonly directory: string
-  /** Other leases' files held open for reading, at most. */
+  /** Other leases' files held open for reading, 1 to 10. */
   readonly readersMax: number
 }
 
@@ -57,6 +58,8 @@ const rowsPerTrimMax = 512
 
 export class JournalEngine {
   readonly #options: EngineOptions
+  #writing = new Attachments(false)
+  readonly #reading = new Attachments(true)
   /** In order of use, the latest last. */
   readonly #readers = new Map<LeaseId, LeaseDatabase>()
   /** What was found broken, by file, for `health`. */
@@ -93,6 +96,8 @@ export class JournalEngine {
   close(): void {
     this.closeLease()
     for (const lease of [...this.#readers.keys()]) this.#closeReader(lease)
+    this.#writing.close()
+    this.#reading.close()
   }
 
   /** One result per append, null where it is durable. Throws only a busy error: then nothing was done. */
@@ -152,12 +157,13 @@ export class JournalEngine {
     try {
       file?.close()
     } catch {
-      // The file is opened afresh before its next use, and says then what is wrong with it.
+      // It cannot be let go of: leave it, and begin with a new connection.
+      this.#writing = new Attachments(false)
     }
   }
 
   seal(lease: LeaseId, wanted: readonly { shard: ShardId; epoch: Epoch }[]): Extent[] {
-    return this.#reading(lease, (file) => file.seal(wanted)) ?? []
+    return this.#use(lease, (file) => file.seal(wanted)) ?? []
   }
 
   lastOffsets(shards: readonly ShardId[]): Map<ShardId, number> {
@@ -211,7 +217,7 @@ export class JournalEngine {
   readPositions(group: string, shard: ShardId, leases: readonly LeaseId[]): number {
     let best = { epoch: 0, offset: 0 }
     for (const lease of leases) {
-      const found = this.#reading(lease, (file) => file.position(group, shard))
+      const found = this.#use(lease, (file) => file.position(group, shard))
       if (found !== undefined && isNewerPosition(found, best)) best = found
     }
     return best.offset
@@ -297,7 +303,7 @@ export class JournalEngine {
 
   #openWriter(lease: LeaseId): Writer {
     const { directory } = this.#options
-    const file = LeaseDatabase.openWriter(directory, lease, exists(pathOf(directory, lease)))
+    const file = LeaseDatabase.openWriter(this.#writing, directory, lease, exists(pathOf(directory, lease)))
     try {
       return { file, tails: file.tails() }
     } catch (error) {
@@ -311,13 +317,17 @@ export class JournalEngine {
     const known = this.#readers.get(lease)
     this.#readers.delete(lease)
     if (known === undefined && !exists(pathOf(this.#options.directory, lease))) return undefined
-    const file = known ?? LeaseDatabase.openReader(this.#options.directory, lease)
+    if (known === undefined) this.#makeRoom()
+    const file = known ?? LeaseDatabase.openReader(this.#reading, this.#options.directory, lease)
     this.#readers.set(lease, file)
+    return file
+  }
+
+  #makeRoom(): void {
     for (const oldest of this.#readers.keys()) {
-      if (this.#readers.size <= this.#options.readersMax) break
+      if (this.#readers.size < this.#options.readersMax) return
       this.#closeReader(oldest)
     }
-    return file
   }
 
   #closeReader(lease: LeaseId): void {
@@ -326,7 +336,7 @@ export class JournalEngine {
   }
 
   /** Undefined where the lease has no file. */
-  #reading<T>(lease: LeaseId, use: (file: LeaseDatabase) => T): T | undefined {
+  #use<T>(lease: LeaseId, use: (file: LeaseDatabase) => T): T | undefined {
     requireLease(lease)
     try {
       const file = this.#fileOf(lease)
@@ -338,7 +348,7 @@ export class JournalEngine {
 
   #surviving<T>(lease: LeaseId, use: (file: LeaseDatabase) => T): T | undefined {
     try {
-      return this.#reading(lease, use)
+      return this.#use(lease, use)
     } catch (error) {
       if (isSkeinError(error) && error.code === 'corrupt') return undefined
       throw error
@@ -365,6 +375,8 @@ export class JournalEngine {
   #noted(error: unknown, path: string | undefined): unknown {
     if (isBusy(error)) return error
     const classified = classifySqliteError(error, 'reading the journal', path)
+    // Whoever repairs the file may put another in its place: no handle on this one is kept.
+    for (const lease of [...this.#readers.keys()]) this.#closeReader(lease)
     if (classified.code === 'corrupt') {
       const { file } = classified.details
       this.#broken.set(

@@ -3,8 +3,7 @@
  *
  * The idea: rows in the order of commits (a rowid table: appending touches few pages) with one index by place. A key
  * of (shard, epoch, offset) instead of a rowid was four times slower, for every commit then touches a page per shard.
- * Writer and readers are both here, so that the SQL has one home; a reader's connection is read-only, which in WAL
- * mode also means that it neither checkpoints nor removes the log when it is the last to close.
+ * Writer and readers are both here, so that the SQL has one home.
  *
  * Must not live here: threads, promises, more than one file.
  */
@@ -13,32 +12,31 @@ import { dirname } from 'node:path'
 import type { Epoch, LeaseId, ShardId } from '../../core/kernel/brand.js'
 import { SkeinError } from '../../core/kernel/error.js'
 import type { Extent, Tail } from '../../engines/journal/rules.js'
-import {
-  classifySqliteError,
-  type Database,
-  openDatabase,
-  type Statement,
-} from '../../engines/sqlite/connection.js'
+import { classifySqliteError, type Statement } from '../../engines/sqlite/connection.js'
+import type { Attachments } from './attachments.js'
 import { type Block, type BlockHead, checksum } from './block.js'
 import { bytesOf, draftPathOf, pathOf, syncDirectory, syncLog } from './directory.js'
 
 const formatVersion = 1
 
-/** Streams and groups are blobs: a NUL within TEXT would end it for some readers. */
+/** Streams and groups are blobs: a NUL within TEXT would end it for some readers. `@` is where the file is attached. */
 const schema = `
-  CREATE TABLE block (
+  CREATE TABLE @.block (
     id INTEGER PRIMARY KEY, shard INTEGER NOT NULL, epoch INTEGER NOT NULL, first INTEGER NOT NULL,
     last INTEGER NOT NULL, stream BLOB NOT NULL, at_ms REAL NOT NULL, crc INTEGER NOT NULL,
     hashes BLOB NOT NULL, body BLOB NOT NULL) STRICT;
-  CREATE UNIQUE INDEX block_place ON block (shard, epoch, last);
-  CREATE TABLE epoch (
+  CREATE UNIQUE INDEX @.block_place ON block (shard, epoch, last);
+  CREATE TABLE @.epoch (
     shard INTEGER NOT NULL, epoch INTEGER NOT NULL, first INTEGER NOT NULL,
     PRIMARY KEY (shard, epoch)) STRICT, WITHOUT ROWID;
-  CREATE TABLE stream (stream BLOB PRIMARY KEY, bytes INTEGER NOT NULL) STRICT, WITHOUT ROWID;
-  CREATE TABLE position (
+  CREATE TABLE @.stream (stream BLOB PRIMARY KEY, bytes INTEGER NOT NULL) STRICT, WITHOUT ROWID;
+  CREATE TABLE @.position (
     name BLOB NOT NULL, shard INTEGER NOT NULL, epoch INTEGER NOT NULL, offset INTEGER NOT NULL,
     PRIMARY KEY (name, shard)) STRICT, WITHOUT ROWID;
-  PRAGMA user_version = ${formatVersion};`
+  PRAGMA @.user_version = ${formatVersion};`
+
+const writerPragmas = ['journal_mode = WAL', 'synchronous = FULL', 'journal_size_limit = 67108864']
+const readerPragmas = ['cache_size = -2048']
 
 export interface Position {
   readonly group: string
@@ -76,33 +74,53 @@ export interface Range {
 }
 
 export class LeaseDatabase {
-  readonly lease: LeaseId
   readonly path: string
-  readonly #database: Database
-  readonly #statements = new Map<string, Statement>()
+  readonly #attachments: Attachments
+  readonly #alias: string
 
-  private constructor(lease: LeaseId, database: Database) {
-    this.lease = lease
-    this.path = database.path
-    this.#database = database
+  private constructor(path: string, attachments: Attachments, alias: string) {
+    this.path = path
+    this.#attachments = attachments
+    this.#alias = alias
   }
 
-  /** Opens the file for writing, making it first where there is none; it appears whole, under its name, or not at all. */
-  static openWriter(directory: string, lease: LeaseId, exists: boolean): LeaseDatabase {
+  /** For writing. Makes the file where there is none; it appears whole, under its name, or not at all. */
+  static openWriter(
+    attachments: Attachments,
+    directory: string,
+    lease: LeaseId,
+    exists: boolean,
+  ): LeaseDatabase {
     const path = pathOf(directory, lease)
-    if (!exists) create(directory, lease, path)
-    const database = openDatabase(path)
-    return prepare(lease, database, 'wal_autocheckpoint = 2000; PRAGMA journal_size_limit = 67108864')
+    if (!exists) create(attachments, directory, lease, path)
+    return LeaseDatabase.#attach(attachments, path, writerPragmas)
   }
 
-  /** For a file that may be anybody's, also one whose writer is stopped or dead. Never waits for its writer. */
-  static openReader(directory: string, lease: LeaseId): LeaseDatabase {
-    const database = openDatabase(pathOf(directory, lease), { readOnly: true, openTimeoutMs: 0 })
-    return prepare(lease, database, 'cache_size = -2048')
+  /**
+   * For a file that may be anybody's, also one whose writer is stopped or dead. Never waits for its writer: at most
+   * for another reader that recovers the same log, as a busy error.
+   */
+  static openReader(attachments: Attachments, directory: string, lease: LeaseId): LeaseDatabase {
+    return LeaseDatabase.#attach(attachments, pathOf(directory, lease), readerPragmas)
   }
 
-  static adopt(lease: LeaseId, database: Database): LeaseDatabase {
-    return new LeaseDatabase(lease, database)
+  static #attach(attachments: Attachments, path: string, pragmas: readonly string[]): LeaseDatabase {
+    const alias = attachments.attach(path, pragmas)
+    const file = new LeaseDatabase(path, attachments, alias)
+    try {
+      const { user_version: version } = file.#sql('PRAGMA @.user_version').get() as { user_version: number }
+      if (version === formatVersion) return file
+      throw new SkeinError(
+        'incompatible',
+        `${path} has format ${version}, this version reads ${formatVersion}`,
+        {
+          details: { file: path, version },
+        },
+      )
+    } catch (error) {
+      file.close()
+      throw error
+    }
   }
 
   /** Of a lease's database and its log, without opening them. */
@@ -116,7 +134,7 @@ export class LeaseDatabase {
   }
 
   close(): void {
-    this.#database.close()
+    this.#attachments.detach(this.#alias)
   }
 
   /** All or nothing, on the disk when it returns. Throws what SQLite threw; `onCommit` is called right before COMMIT. */
@@ -126,30 +144,30 @@ export class LeaseDatabase {
     positions: readonly Position[],
     onCommit: () => void,
   ): void {
-    this.#database.exec('BEGIN IMMEDIATE')
+    this.#attachments.exec('BEGIN IMMEDIATE')
     try {
       for (const { shard, epoch, first } of newEpochs) {
-        this.#sql('INSERT OR IGNORE INTO epoch VALUES (?, ?, ?)').run(shard, epoch, first)
+        this.#sql('INSERT OR IGNORE INTO @.epoch VALUES (?, ?, ?)').run(shard, epoch, first)
       }
       this.#insert(blocks)
       for (const { group, shard, epoch, offset } of positions) {
         this.#sql(
-          `INSERT INTO position VALUES (?, ?, ?, ?) ON CONFLICT (name, shard) DO UPDATE
+          `INSERT INTO @.position VALUES (?, ?, ?, ?) ON CONFLICT (name, shard) DO UPDATE
            SET epoch = excluded.epoch, offset = excluded.offset
            WHERE (excluded.epoch, excluded.offset) > (epoch, offset)`,
         ).run(Buffer.from(group), shard, epoch, offset)
       }
       onCommit()
-      this.#database.exec('COMMIT')
+      this.#attachments.exec('COMMIT')
     } catch (error) {
-      this.#rollback()
+      this.#attachments.rollback()
       throw error
     }
   }
 
   #insert(blocks: readonly Block[]): void {
     const insert = this.#sql(
-      'INSERT INTO block (shard, epoch, first, last, stream, at_ms, crc, hashes, body) VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?)',
+      'INSERT INTO @.block (shard, epoch, first, last, stream, at_ms, crc, hashes, body) VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?)',
     )
     const perStream = new Map<string, { readonly name: Uint8Array; bytes: number }>()
     for (const block of blocks) {
@@ -167,23 +185,15 @@ export class LeaseDatabase {
 
   #addStreamBytes(name: Uint8Array, bytes: number): void {
     this.#sql(
-      'INSERT INTO stream VALUES (?, ?) ON CONFLICT (stream) DO UPDATE SET bytes = bytes + excluded.bytes',
+      'INSERT INTO @.stream VALUES (?, ?) ON CONFLICT (stream) DO UPDATE SET bytes = bytes + excluded.bytes',
     ).run(name, bytes)
-  }
-
-  #rollback(): void {
-    try {
-      if (this.#database.inTransaction) this.#database.exec('ROLLBACK')
-    } catch {
-      // What made the transaction fail says more; a connection that cannot roll back is thrown away by its owner.
-    }
   }
 
   /** Where each shard's log ends: its highest epoch, and that one's last offset. */
   tails(): Map<ShardId, Tail> {
     const rows = this.#sql(
-      `SELECT e.shard, e.epoch, (SELECT max(last) FROM block b WHERE b.shard = e.shard AND b.epoch = e.epoch) AS last
-       FROM (SELECT shard, max(epoch) AS epoch FROM epoch GROUP BY shard) e`,
+      `SELECT e.shard, e.epoch, (SELECT max(last) FROM @.block b WHERE b.shard = e.shard AND b.epoch = e.epoch) AS last
+       FROM (SELECT shard, max(epoch) AS epoch FROM @.epoch GROUP BY shard) e`,
     ).all() as { shard: number; epoch: Epoch; last: number }[]
     return new Map(rows.map(({ shard, epoch, last }) => [shard, { epoch, last }]))
   }
@@ -195,17 +205,17 @@ export class LeaseDatabase {
    */
   seal(wanted: readonly { shard: ShardId; epoch: Epoch }[]): Extent[] {
     const found: Extent[] = []
-    this.#database.exec('BEGIN')
+    this.#attachments.exec('BEGIN')
     try {
       for (const { shard, epoch } of wanted) {
         const row = this.#sql(
-          `SELECT first, (SELECT max(last) FROM block WHERE shard = ?1 AND epoch = ?2) AS last
-           FROM epoch WHERE shard = ?1 AND epoch = ?2`,
+          `SELECT first, (SELECT max(last) FROM @.block WHERE shard = ?1 AND epoch = ?2) AS last
+           FROM @.epoch WHERE shard = ?1 AND epoch = ?2`,
         ).get(shard, epoch) as { first: number; last: number } | undefined
         if (row !== undefined) found.push({ shard, epoch, first: row.first, last: row.last })
       }
     } finally {
-      this.#database.exec('COMMIT')
+      this.#attachments.exec('COMMIT')
     }
     this.sync()
     return found
@@ -221,7 +231,7 @@ export class LeaseDatabase {
   rows(range: Range, count: number): Row[] {
     const { shard, epoch, after, upTo } = range
     const raw = this.#sql(
-      `SELECT ${rowColumns} FROM block WHERE shard = ? AND epoch = ? AND last > ? AND first <= ? ORDER BY last LIMIT ?`,
+      `SELECT ${rowColumns} FROM @.block WHERE shard = ? AND epoch = ? AND last > ? AND first <= ? ORDER BY last LIMIT ?`,
     ).all(shard, epoch, after, upTo, count) as RawRow[]
     return raw.map((row) => toRow(shard, epoch, row))
   }
@@ -231,8 +241,8 @@ export class LeaseDatabase {
     const { shard, epoch, after, upTo } = range
     // The row that holds `upTo` may reach beyond it.
     const raw = this.#sql(
-      `SELECT ${rowColumns} FROM block WHERE shard = ?1 AND epoch = ?2 AND last > ?3 AND first <= ?4 AND last <=
-       coalesce((SELECT min(last) FROM block WHERE shard = ?1 AND epoch = ?2 AND last >= ?4), ?4)
+      `SELECT ${rowColumns} FROM @.block WHERE shard = ?1 AND epoch = ?2 AND last > ?3 AND first <= ?4 AND last <=
+       coalesce((SELECT min(last) FROM @.block WHERE shard = ?1 AND epoch = ?2 AND last >= ?4), ?4)
        ORDER BY last DESC LIMIT ?5`,
     ).all(shard, epoch, after, upTo, count) as RawRow[]
     return raw.map((row) => toRow(shard, epoch, row))
@@ -240,7 +250,7 @@ export class LeaseDatabase {
 
   /** Undefined when retention took it meanwhile. */
   content(row: Row): { readonly block: Block; readonly crc: number } | undefined {
-    const found = this.#sql('SELECT crc, hashes, body FROM block WHERE id = ?').get(row.id) as
+    const found = this.#sql('SELECT crc, hashes, body FROM @.block WHERE id = ?').get(row.id) as
       | { crc: number; hashes: Uint8Array; body: Uint8Array }
       | undefined
     if (found === undefined) return undefined
@@ -249,14 +259,14 @@ export class LeaseDatabase {
   }
 
   highestEpochs(): { shard: ShardId; epoch: number }[] {
-    return this.#sql('SELECT shard, max(epoch) AS epoch FROM epoch GROUP BY shard').all() as {
+    return this.#sql('SELECT shard, max(epoch) AS epoch FROM @.epoch GROUP BY shard').all() as {
       shard: ShardId
       epoch: number
     }[]
   }
 
   position(group: string, shard: ShardId): { epoch: number; offset: number } | undefined {
-    return this.#sql('SELECT epoch, offset FROM position WHERE name = ? AND shard = ?').get(
+    return this.#sql('SELECT epoch, offset FROM @.position WHERE name = ? AND shard = ?').get(
       Buffer.from(group),
       shard,
     ) as { epoch: number; offset: number } | undefined
@@ -264,13 +274,13 @@ export class LeaseDatabase {
 
   newestAtMs(): number {
     const row = this.#sql(
-      'SELECT max(at_ms) AS newest FROM (SELECT at_ms FROM block ORDER BY id DESC LIMIT 64)',
+      'SELECT max(at_ms) AS newest FROM (SELECT at_ms FROM @.block ORDER BY id DESC LIMIT 64)',
     ).get() as { newest: number | null }
     return row.newest ?? 0
   }
 
   streamBytes(): Map<string, number> {
-    const rows = this.#sql('SELECT stream, bytes FROM stream').all() as {
+    const rows = this.#sql('SELECT stream, bytes FROM @.stream').all() as {
       stream: Uint8Array
       bytes: number
     }[]
@@ -281,33 +291,28 @@ export class LeaseDatabase {
   oldest(afterId: number, count: number): { row: Row; endsEpoch: boolean }[] {
     const raw = this.#sql(
       `SELECT ${rowColumns}, shard, epoch,
-       last = (SELECT max(last) FROM block b WHERE b.shard = block.shard AND b.epoch = block.epoch) AS ends
-       FROM block WHERE id > ? ORDER BY id LIMIT ?`,
+       last = (SELECT max(last) FROM @.block b WHERE b.shard = o.shard AND b.epoch = o.epoch) AS ends
+       FROM @.block o WHERE id > ? ORDER BY id LIMIT ?`,
     ).all(afterId, count) as (RawRow & { shard: number; epoch: Epoch; ends: number })[]
     return raw.map((row) => ({ row: toRow(row.shard, row.epoch, row), endsEpoch: row.ends === 1 }))
   }
 
   remove(rows: readonly Row[]): void {
-    this.#database.exec('BEGIN IMMEDIATE')
+    this.#attachments.exec('BEGIN IMMEDIATE')
     try {
       for (const row of rows) {
-        this.#sql('DELETE FROM block WHERE id = ?').run(row.id)
+        this.#sql('DELETE FROM @.block WHERE id = ?').run(row.id)
         this.#addStreamBytes(Buffer.from(row.stream), -row.bytes)
       }
-      this.#database.exec('COMMIT')
+      this.#attachments.exec('COMMIT')
     } catch (error) {
-      this.#rollback()
+      this.#attachments.rollback()
       throw error
     }
   }
 
   #sql(text: string): Statement {
-    let statement = this.#statements.get(text)
-    if (statement === undefined) {
-      statement = this.#database.prepare(text)
-      this.#statements.set(text, statement)
-    }
-    return statement
+    return this.#attachments.statement(text.replaceAll('@', this.#alias))
   }
 }
 
@@ -316,42 +321,20 @@ function toRow(shard: ShardId, epoch: Epoch, raw: RawRow): Row {
   return { id, shard, epoch, first, last, stream: Buffer.from(raw.stream).toString(), atMs, hashes, bytes }
 }
 
-function create(directory: string, lease: LeaseId, path: string): void {
+function create(attachments: Attachments, directory: string, lease: LeaseId, path: string): void {
   const draft = draftPathOf(directory, lease)
   try {
-    const database = openDatabase(draft)
+    const alias = attachments.attach(draft, writerPragmas)
     try {
-      database.exec(schema)
+      attachments.exec(schema.replaceAll('@', alias))
     } finally {
-      // The last connection: its close writes the log into the database, syncs that and removes the log.
-      database.close()
+      // The only connection: leaving, it writes the log into the database, syncs that and removes the log.
+      attachments.detach(alias)
     }
     renameSync(draft, path)
     syncDirectory(directory)
   } catch (error) {
     for (const file of [draft, `${draft}-wal`, `${draft}-shm`]) rmSync(file, { force: true })
     throw classifySqliteError(error, `making ${path}`, path)
-  }
-}
-
-function prepare(lease: LeaseId, database: Database, pragma: string): LeaseDatabase {
-  try {
-    const { user_version: version } = database.prepare('PRAGMA user_version').get() as {
-      user_version: number
-    }
-    if (version !== formatVersion) {
-      throw new SkeinError(
-        'incompatible',
-        `${database.path} has format ${version}, this version reads ${formatVersion}`,
-        {
-          details: { file: database.path, version },
-        },
-      )
-    }
-    database.exec(`PRAGMA ${pragma}`)
-    return LeaseDatabase.adopt(lease, database)
-  } catch (error) {
-    database.close()
-    throw error
   }
 }

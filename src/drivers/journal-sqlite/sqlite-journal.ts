@@ -7,6 +7,7 @@
  *
  * Must not live here: SQL, file names.
  */
+import { resolve } from 'node:path'
 import type { Epoch, LeaseId, ShardId } from '../../core/kernel/brand.js'
 import { SkeinError } from '../../core/kernel/error.js'
 import {
@@ -52,7 +53,7 @@ export interface SqliteJournalOptions {
   readonly commitBytesMax?: number
   /** Calls other than appends that may wait; over it `overloaded`. Default 1,000. */
   readonly callsMax?: number
-  /** Files of other leases held open for reading. Default 32. */
+  /** Files of other leases held open for reading, 1 to 10. Default 8. */
   readonly readersMax?: number
 }
 
@@ -87,14 +88,15 @@ export class SqliteJournal implements Journal {
   }
 
   async #start(): Promise<void> {
-    const { directory, readersMax = 32, thread = 'worker' } = this.#options
+    const { directory, readersMax = 8, thread = 'worker' } = this.#options
     const {
       queueEventsMax = 20_000,
       queueBytesMax = 64 * 1024 * 1024,
       commitEventsMax = 4000,
       commitBytesMax = 8 * 1024 * 1024,
     } = this.#options
-    const engineOptions = { directory, readersMax }
+    // Absolute: the thread's working directory is the process's, which the program may change.
+    const engineOptions = { directory: resolve(directory), readersMax }
     const url = this.#options.workerUrl ?? new URL('./worker.js', import.meta.url)
     const runner =
       thread === 'inline'
