@@ -7,6 +7,7 @@ import {
   readdirSync,
   readFileSync,
   readlinkSync,
+  rmdirSync,
   statSync,
   writeFileSync,
 } from 'node:fs'
@@ -59,6 +60,7 @@ function whyNoTmpfs(): string | undefined {
     mkdirSync(at)
     execFileSync('mount', ['-t', 'tmpfs', '-o', 'size=64k', 'tmpfs', at], { stdio: 'pipe' })
     execFileSync('umount', [at])
+    rmdirSync(at)
     return undefined
   } catch (error) {
     return `cannot mount a tmpfs: ${String(error).split('\n')[0]}`

@@ -24,6 +24,8 @@ import { SkeinError } from '../../core/kernel/error.js'
 
 const suffix = '.db'
 const identityFile = 'identity'
+/** Longer than any filesystem's clock tick. */
+const settledMs = 3000
 
 export function pathOf(directory: string, lease: LeaseId): string {
   return join(directory, `${encodeURIComponent(lease)}${suffix}`)
@@ -49,6 +51,17 @@ export function exists(path: string): boolean {
 export function bytesOf(path: string): number {
   const size = (file: string) => statSync(file, { throwIfNoEntry: false })?.size ?? 0
   return size(path) + size(`${path}-wal`)
+}
+
+/**
+ * Tells whether a database may have changed: equal stamps, equal content. Undefined while it changed so lately that
+ * the clock of the filesystem might not show the next change.
+ */
+export function stampOf(path: string): string | undefined {
+  const parts = [path, `${path}-wal`].map((file) => statSync(file, { throwIfNoEntry: false }))
+  if (parts.some((part) => part !== undefined && Math.abs(Date.now() - part.mtimeMs) < settledMs))
+    return undefined
+  return parts.map((part) => (part === undefined ? '' : `${part.ino} ${part.size} ${part.mtimeMs}`)).join()
 }
 
 /** For good. The database goes last, so that a half-done removal is seen and can be repeated. */

@@ -30,8 +30,8 @@ import type {
 } from '../../ports/journal.js'
 import { Attachments } from './attachments.js'
 import { type Block, type BlockBatch, blocksOf } from './block.js'
-import { exists, leasesIn, loadIdentity, pathOf, removeDatabase } from './directory.js'
-import { LeaseDatabase, type Position, type Row } from './lease-database.js'
+import { exists, leasesIn, loadIdentity, pathOf, removeDatabase, stampOf } from './directory.js'
+import { LeaseDatabase, type Position, type Row, type ShardEpoch } from './lease-database.js'
 import { type ErrorData, toErrorData } from './protocol.js'
 import { type IdPage, readEvents, recentIdsPage } from './scan.js'
 
@@ -64,6 +64,11 @@ export class JournalEngine {
   readonly #readers = new Map<LeaseId, LeaseDatabase>()
   /** What was found broken, by file, for `health`. */
   readonly #broken = new Map<string, string>()
+  /** Of files at rest, by their stamp at the time. One small list per file in the directory. */
+  readonly #settledEpochs = new Map<
+    LeaseId,
+    { readonly stamp: string; readonly epochs: readonly ShardEpoch[] }
+  >()
   #lease: LeaseId | undefined
   /** Undefined while no lease is open, and after an I/O error until it is opened again. */
   #writer: Writer | undefined
@@ -189,13 +194,26 @@ export class JournalEngine {
   /** A file that cannot be read is passed over and shows in `health`: one bad page must not stop every assignment. */
   highestEpochs(shards: readonly ShardId[]): Map<ShardId, number> {
     const highest = new Map<ShardId, number>(shards.map((shard) => [shard, 0]))
-    for (const lease of leasesIn(this.#options.directory)) {
-      for (const { shard, epoch } of this.#surviving(lease, (file) => file.highestEpochs()) ?? []) {
+    const leases = leasesIn(this.#options.directory)
+    for (const lease of leases) {
+      for (const { shard, epoch } of this.#epochsOf(lease)) {
         const known = highest.get(shard)
         if (known !== undefined && epoch > known) highest.set(shard, epoch)
       }
     }
+    const present = new Set(leases)
+    for (const lease of this.#settledEpochs.keys()) if (!present.has(lease)) this.#settledEpochs.delete(lease)
     return highest
+  }
+
+  /** Most files are of leases long gone; those are read once. */
+  #epochsOf(lease: LeaseId): readonly ShardEpoch[] {
+    const stamp = stampOf(pathOf(this.#options.directory, lease))
+    const known = this.#settledEpochs.get(lease)
+    if (known !== undefined && known.stamp === stamp) return known.epochs
+    const epochs = this.#surviving(lease, (file) => file.highestEpochs()) ?? []
+    if (stamp !== undefined) this.#settledEpochs.set(lease, { stamp, epochs })
+    return epochs
   }
 
   read(request: ReadRequest): ReadResult {

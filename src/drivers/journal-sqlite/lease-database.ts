@@ -45,6 +45,11 @@ export interface Position {
   readonly offset: number
 }
 
+export interface ShardEpoch {
+  readonly shard: ShardId
+  readonly epoch: number
+}
+
 /** A row without its content. */
 export interface Row extends BlockHead {
   readonly id: number
@@ -258,11 +263,8 @@ export class LeaseDatabase {
     return { crc, block: { ...row, hashes, body } }
   }
 
-  highestEpochs(): { shard: ShardId; epoch: number }[] {
-    return this.#sql('SELECT shard, max(epoch) AS epoch FROM @.epoch GROUP BY shard').all() as {
-      shard: ShardId
-      epoch: number
-    }[]
+  highestEpochs(): ShardEpoch[] {
+    return this.#sql('SELECT shard, max(epoch) AS epoch FROM @.epoch GROUP BY shard').all() as ShardEpoch[]
   }
 
   position(group: string, shard: ShardId): { epoch: number; offset: number } | undefined {
