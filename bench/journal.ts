@@ -7,7 +7,7 @@
 import { closeSync, fdatasyncSync, mkdtempSync, openSync, rmSync, writeSync } from 'node:fs'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
-import { monitorEventLoopDelay, performance } from 'node:perf_hooks'
+import { performance } from 'node:perf_hooks'
 import { asEpoch, asLeaseId } from '../src/core/kernel/brand.js'
 import { BlockEncoder } from '../src/drivers/journal-sqlite/block.js'
 import { SqliteJournal } from '../src/drivers/journal-sqlite/sqlite-journal.js'
@@ -63,7 +63,6 @@ await journal.openLease(lease)
 const fd = openSync(join(directory, 'bare.log'), 'a')
 const totals = { journalEvents: 0, journalMs: 0, bareEvents: 0, bareMs: 0, makingMs: 0 }
 const latencies: number[] = []
-const delay = monitorEventLoopDelay({ resolution: 1 })
 const cpu = { mainUs: 0 }
 
 async function journalRound(): Promise<void> {
@@ -79,10 +78,8 @@ async function journalRound(): Promise<void> {
       totals.journalEvents += batchEvents
     }
   }
-  delay.enable()
   const before = performance.eventLoopUtilization()
   await Promise.all(Array.from({ length: appendsUnderWay }, lane))
-  delay.disable()
   const elapsedMs = performance.now() - startMs
   totals.journalMs += elapsedMs
   cpu.mainUs += performance.eventLoopUtilization(before).utilization * elapsedMs * 1000
@@ -112,7 +109,6 @@ await journalRound()
 for (const key of Object.keys(totals) as (keyof typeof totals)[]) totals[key] = 0
 latencies.length = 0
 cpu.mainUs = 0
-delay.reset()
 for (let done = 0; done < seconds * 1000; done += roundMs) {
   await journalRound()
   withoutOffsets(bareRound)
@@ -136,10 +132,6 @@ console.log(
     ratio: Number((journalPerS / barePerS).toFixed(3)),
     append_ms: { p50: at(0.5), p99: at(0.99), max: at(0.9999) },
     main_us_per_event: Number(((cpu.mainUs - totals.makingMs * 1000) / totals.journalEvents).toFixed(2)),
-    loop_delay_ms: {
-      p99: Number((delay.percentile(99) / 1e6).toFixed(1)),
-      max: Number((delay.max / 1e6).toFixed(1)),
-    },
     file_mib: Math.round(bytes / 1_048_576),
   }),
 )
