@@ -20,6 +20,24 @@ export interface MemberSnapshot {
   readonly evicted: boolean
 }
 
+/** An external node as it is kept in the store, under `external/`. */
+export interface ExternalRecord {
+  readonly id: string
+  readonly hostname: string
+  readonly ip_address: string
+  readonly port: number
+  readonly max_agents: number
+  readonly services: readonly string[]
+  readonly registered_at_ms: number
+  readonly heartbeat_at_ms: number
+  readonly cpu_usage: number
+  readonly memory_usage: number
+  readonly disk_usage: number
+  readonly load_average: number
+}
+
+export const externalPrefix = 'external/'
+
 export interface StoreHealthView {
   readonly driver: string
   readonly identity: string
@@ -29,7 +47,7 @@ export interface StoreHealthView {
 
 export type ControlToMain =
   | { readonly type: 'opened'; readonly controlAddress: string; readonly storeIdentity: string; readonly storeDriver: string }
-  | { readonly type: 'members'; readonly members: readonly MemberSnapshot[]; readonly store: StoreHealthView; readonly health: number }
+  | { readonly type: 'members'; readonly members: readonly MemberSnapshot[]; readonly externals: readonly ExternalRecord[]; readonly store: StoreHealthView; readonly health: number }
   | { readonly type: 'routing'; readonly map: ShardMap; readonly leader: LeaderFact | null; readonly leads: boolean; readonly lease: LeaseId | null; readonly lifecycle: Lifecycle }
   | { readonly type: 'feed'; readonly atMs: number; readonly event: string; readonly fields: Readonly<Record<string, unknown>> }
   | { readonly type: 'journal_open'; readonly lease: LeaseId }
@@ -67,7 +85,7 @@ export type MainToControl =
 /** How a control plane is started: everything is data, so that a worker can be told. */
 export interface ControlSetup {
   readonly shared: SharedArrayBuffer
-  readonly options: Omit<NodeOptions, 'addresses'> & { readonly bootId: BootId }
+  readonly options: Omit<NodeOptions, 'addresses' | 'storeIdentity'> & { readonly bootId: BootId }
   readonly peerAddress: string
   readonly httpAddress: string
   readonly store: string

@@ -13,7 +13,7 @@ import { readSeals } from '../core/sharding/shard-map.js'
 import type { LifeLocks } from '../ports/life-lock.js'
 import type { Store } from '../ports/store.js'
 import type { ConnectionEvent, DatagramTransport, FrameTransport } from '../ports/transport.js'
-import type { ControlCalls, ControlSetup, ControlToMain, MainToControl, MemberSnapshot } from './control-messages.js'
+import { type ControlCalls, type ControlSetup, type ControlToMain, type ExternalRecord, externalPrefix, type MainToControl, type MemberSnapshot } from './control-messages.js'
 import { monotonicMs, readInstant } from './host-clock.js'
 import { HostMeter } from './host-meter.js'
 import { SharedState } from './shared-state.js'
@@ -64,7 +64,10 @@ export class ControlPlane {
     this.meter = new HostMeter(setup.diskPath, this.shared)
     this.link = new StoreLink(drivers.store, setup.options.clusterName, {
       onReset: (kvs, rev) => this.feed({ type: 'view_reset', kvs, rev }),
-      onBatch: (batch) => this.feed({ type: 'view_batch', batch }),
+      onBatch: (batch) => {
+        this.feed({ type: 'view_batch', batch })
+        if (batch.events.some((e) => (e.type === 'put' ? e.kv.key : e.key).startsWith(externalPrefix))) this.snapshotSoon()
+      },
       onTrouble: (detail) => this.post({ type: 'note', level: 'warn', event: 'store.trouble', fields: { detail } }),
     })
   }
@@ -85,7 +88,7 @@ export class ControlPlane {
       journalIdentity: setup.journalIdentity,
     })
     this.machine = new NodeMachine(
-      { ...options, addresses: { control, controlStream, peer: setup.peerAddress, http: setup.httpAddress } },
+      { ...options, storeIdentity: drivers.store.info.identity, addresses: { control, controlStream, peer: setup.peerAddress, http: setup.httpAddress } },
       new Random(setup.seed),
     )
     drivers.datagrams.onDatagram((bytes, from) => this.receive(bytes, from, 'datagram'))
@@ -273,7 +276,8 @@ export class ControlPlane {
       }
     })
     const { info } = this.drivers.store
-    this.post({ type: 'members', members, store: { driver: info.driver, identity: info.identity, ...this.link.health }, health: machine.membership.health })
+    const externals = machine.view.under(externalPrefix).flatMap((key) => (machine.view.json(key) as ExternalRecord | undefined) ?? [])
+    this.post({ type: 'members', members, externals, store: { driver: info.driver, identity: info.identity, ...this.link.health }, health: machine.membership.health })
   }
 
   // --- calls --------------------------------------------------------------------------------------------------------

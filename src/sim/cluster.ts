@@ -102,6 +102,7 @@ export class SimCluster {
       nodeId: '',
       bootId: asBootId(''),
       clusterName: 'sim',
+      storeIdentity: 'sim',
       addresses: { control: '', controlStream: '', peer: '', http: '' },
       seeds: ['n1:1', 'n2:1', 'n3:1'],
       role: 'worker',

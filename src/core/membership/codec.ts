@@ -67,6 +67,7 @@ export function encodeMembership(message: MembershipMessage): Uint8Array {
       break
     case 'join':
       w.string(message.clusterName)
+      w.string(message.storeIdentity)
       writeClaims(w, message.claims)
       break
     case 'refuse':
@@ -119,7 +120,7 @@ function readMessage(r: ByteReader): MembershipMessage {
       return { type, from, wanted, claims: readClaims(r) }
     }
     case 'join':
-      return { type, clusterName: r.string(limits.id), claims: readClaims(r) }
+      return { type, clusterName: r.string(limits.id), storeIdentity: r.string(limits.label), claims: readClaims(r) }
     case 'refuse':
       return { type, from: r.string(limits.id), detail: r.string(limits.detail) }
   }

@@ -65,6 +65,12 @@ export type MembershipEffect =
   | { readonly type: 'refused'; readonly by: NodeId; readonly detail: string }
   | Note
 
+/** Nodes that differ in one of these never become members of each other. */
+export interface ClusterIdentity {
+  readonly clusterName: string
+  readonly storeIdentity: string
+}
+
 interface Probe {
   readonly seq: number
   readonly nodeId: NodeId
@@ -88,7 +94,7 @@ export class Membership {
   private readonly forgotten = new Map<NodeId, BootNumber>()
   private readonly options: MembershipOptions
   private readonly random: Random
-  private readonly clusterName: string
+  private readonly cluster: ClusterIdentity
   private seeds: readonly Address[] = []
   private hints: readonly { readonly nodeId: NodeId; readonly address: Address }[] = []
   private order: NodeId[] = []
@@ -108,9 +114,9 @@ export class Membership {
   settled = false
   selfId: NodeId = ''
 
-  constructor(options: MembershipOptions, clusterName: string, random: Random) {
+  constructor(options: MembershipOptions, cluster: ClusterIdentity, random: Random) {
     this.options = options
-    this.clusterName = clusterName
+    this.cluster = cluster
     this.random = random
   }
 
@@ -242,7 +248,7 @@ export class Membership {
       return
     }
     const claims = [claimOf(this.table.get(this.selfId) as MemberEntry)]
-    for (const to of targets) this.datagram(to, { type: 'join', clusterName: this.clusterName, claims })
+    for (const to of targets) this.datagram(to, { type: 'join', ...this.cluster, claims })
     this.joinTries++
     this.deadlines.set('join', at.nowMs + Math.min(5_000, 150 * 2 ** Math.min(this.joinTries, 6)) * this.random.between(0.8, 1.2))
   }
@@ -258,7 +264,7 @@ export class Membership {
     // Registered, but gossip has not told us of it: say hello, as to a seed.
     const claims = [claimOf(this.table.get(this.selfId) as MemberEntry)]
     const unknown = hints.filter((h) => h.nodeId !== this.selfId && this.table.get(h.nodeId) === undefined)
-    for (const hint of this.random.sample(unknown, 3)) this.datagram(hint.address, { type: 'join', clusterName: this.clusterName, claims })
+    for (const hint of this.random.sample(unknown, 3)) this.datagram(hint.address, { type: 'join', ...this.cluster, claims })
   }
 
   private considerSync(at: Instant, digest: number, from: MemberEntry | undefined): void {
@@ -269,8 +275,8 @@ export class Membership {
   }
 
   private receive(at: Instant, from: Address, message: MembershipMessage, via: 'datagram' | 'stream'): void {
-    if (message.type === 'join' && message.clusterName !== this.clusterName) {
-      const detail = `this is cluster "${this.clusterName}", you belong to "${message.clusterName}": start with --cluster-name ${this.clusterName} or use other peers`
+    const detail = message.type === 'join' ? this.objection(message) : undefined
+    if (detail !== undefined) {
       this.datagram(from, { type: 'refuse', from: this.selfId, detail })
       this.out.push(note('warn', 'member.refused', { from, detail }))
       return
@@ -311,6 +317,18 @@ export class Membership {
         this.out.push({ type: 'refused', by: message.from, detail: message.detail })
         break
     }
+  }
+
+  /** Why a joiner cannot be one of us: the difference and the fix, in words for its operator. */
+  private objection(theirs: ClusterIdentity): string | undefined {
+    const { clusterName, storeIdentity } = this.cluster
+    if (theirs.clusterName !== clusterName) {
+      return `this is cluster "${clusterName}", the joining node belongs to "${theirs.clusterName}": start it with --cluster-name ${clusterName} or give it other peers`
+    }
+    if (theirs.storeIdentity !== storeIdentity) {
+      return `the nodes of cluster "${clusterName}" use store ${storeIdentity}, the joining node uses ${theirs.storeIdentity}: give it the same --store`
+    }
+    return undefined
   }
 
   private answerDigest(from: NodeId, buckets: readonly number[]): void {
@@ -676,7 +694,7 @@ export class Membership {
     else if (this.seeds.length > 0 && failed.length === 0 && this.random.chance(0.1)) {
       const seed = this.random.pick(this.seeds) as Address
       if (this.table.byAnyAddress(seed) === undefined) {
-        this.datagram(seed, { type: 'join', clusterName: this.clusterName, claims: [claimOf(this.table.get(this.selfId) as MemberEntry)] })
+        this.datagram(seed, { type: 'join', ...this.cluster, claims: [claimOf(this.table.get(this.selfId) as MemberEntry)] })
       }
     }
   }

@@ -15,6 +15,6 @@ export type MembershipMessage =
   /** Anti-entropy, step 2, and the answer to a join: whole claims; `buckets` lists those that `wanted` asks back. */
   | { readonly type: 'state'; readonly from: NodeId; readonly claims: readonly Claim[]; readonly wanted: readonly number[] }
   /** First contact: here I am, send me what you know. Repeated until a state arrives. */
-  | { readonly type: 'join'; readonly clusterName: string; readonly claims: readonly Claim[] }
+  | { readonly type: 'join'; readonly clusterName: string; readonly storeIdentity: string; readonly claims: readonly Claim[] }
   /** The answer to a join that cannot be: the text names the difference and the fix. */
   | { readonly type: 'refuse'; readonly from: NodeId; readonly detail: string }

@@ -56,7 +56,7 @@ export class NodeMachine {
 
   constructor(options: NodeOptions, random: Random) {
     this.options = options
-    this.membership = new Membership(options.membership, options.clusterName, random)
+    this.membership = new Membership(options.membership, options, random)
     this.lease = new LeaseKeeper(
       {
         nodeId: options.nodeId,

@@ -16,6 +16,7 @@ export interface NodeOptions {
   readonly nodeId: NodeId
   readonly bootId: BootId
   readonly clusterName: string
+  readonly storeIdentity: string
   readonly addresses: { readonly control: Address; readonly controlStream: Address; readonly peer: Address; readonly http: Address }
   readonly seeds: readonly Address[]
   readonly role: Role

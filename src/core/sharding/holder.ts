@@ -238,8 +238,8 @@ export class ShardHolder {
   private open(at: Instant, h: Held): void {
     if (this.world.lease(at.nowMs) !== h.lease || this.held.get(h.shard) !== h) return
     h.phase = 'open'
-    this.out.push({ type: 'shard_open', shard: h.shard, epoch: h.epoch, lease: h.lease, seals: h.seals ?? noSeals })
     this.out.push({ type: 'set_epoch', shard: h.shard, epoch: h.epoch })
+    this.out.push({ type: 'shard_open', shard: h.shard, epoch: h.epoch, lease: h.lease, seals: h.seals ?? noSeals })
   }
 
   private again(at: Instant, batch: readonly Held[]): void {

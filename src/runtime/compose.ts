@@ -1,0 +1,93 @@
+/** The one file that names drivers: which ones a configuration means, and how a control plane and a journal come to run. */
+import { resolve } from 'node:path'
+import { Worker } from 'node:worker_threads'
+import { SkeinError } from '../core/kernel/error.js'
+import { SqliteJournal } from '../drivers/journal-sqlite/sqlite-journal.js'
+import { SqliteStore } from '../drivers/store-sqlite/sqlite-store.js'
+import { UdpDatagramTransport } from '../drivers/transport-tcp/datagram-transport.js'
+import { TcpFrameTransport } from '../drivers/transport-tcp/frame-transport.js'
+import { SqliteLifeLocks } from '../engines/sqlite/life-lock.js'
+import type { Journal } from '../ports/journal.js'
+import type { LifeLocks } from '../ports/life-lock.js'
+import type { Store } from '../ports/store.js'
+import type { FrameTransport } from '../ports/transport.js'
+import type { ControlSetup, ControlToMain, MainToControl } from './control-messages.js'
+import { ControlPlane } from './control-plane.js'
+
+export interface RunningControl {
+  post(message: MainToControl): void
+  close(): Promise<void>
+}
+
+export function makeLifeLocks(): LifeLocks {
+  return new SqliteLifeLocks()
+}
+
+export function makeStore(url: string): Store {
+  return new SqliteStore({ path: resolve(pathOf(url, 'store')) })
+}
+
+export function makeJournal(url: string, threads: 'worker' | 'inline', onFailure: (error: Error) => void): Journal {
+  return new SqliteJournal({ directory: resolve(pathOf(url, 'journal')), thread: threads, onFailure })
+}
+
+export function makeMesh(options: ConstructorParameters<typeof TcpFrameTransport>[0]): FrameTransport {
+  return new TcpFrameTransport(options)
+}
+
+export function makeControlPlane(setup: ControlSetup, post: (message: ControlToMain) => void): ControlPlane {
+  const { bind, advertiseHost, cookies } = setup
+  const onNote = (event: string, fields: Record<string, unknown>): void => post({ type: 'note', level: 'warn', event, fields })
+  return new ControlPlane(
+    setup,
+    {
+      store: makeStore(setup.store),
+      datagrams: new UdpDatagramTransport({ host: bind.host, port: bind.port, advertiseHost, cookies }),
+      streams: new TcpFrameTransport({ host: bind.host, port: 0, advertiseHost, cookies, onNote }),
+      lifeLocks: makeLifeLocks(),
+    },
+    post,
+  )
+}
+
+/** Resolves when store and sockets are open; rejects with what kept them from it. */
+export async function runControl(setup: ControlSetup, threads: 'worker' | 'inline', post: (message: ControlToMain) => void, onExit: (error: Error) => void): Promise<RunningControl> {
+  if (threads === 'inline') {
+    const plane = makeControlPlane(setup, post)
+    await plane.start()
+    return { post: (message) => plane.receiveFromMain(message), close: () => plane.close() }
+  }
+  const worker = new Worker(new URL('./control-worker.js', import.meta.url), { workerData: setup })
+  let closing = false
+  const exited = new Promise<void>((done) => worker.once('exit', () => done()))
+  await new Promise<void>((started, failed) => {
+    worker.on('message', (message: ControlToMain | { type: 'started' } | { type: 'start_failed'; code: SkeinError['code']; message: string; details: Record<string, unknown> }) => {
+      if (message.type === 'started') started()
+      else if (message.type === 'start_failed') failed(new SkeinError(message.code, message.message, { details: message.details }))
+      else post(message)
+    })
+    worker.once('error', (error) => {
+      failed(error)
+      if (!closing) onExit(error)
+    })
+    worker.once('exit', (code) => {
+      const error = new Error(`the control thread ended with code ${code}`)
+      failed(error)
+      if (!closing) onExit(error)
+    })
+  })
+  return {
+    post: (message) => worker.postMessage(message),
+    close: async () => {
+      closing = true
+      worker.postMessage({ type: 'close' } satisfies MainToControl)
+      await exited
+    },
+  }
+}
+
+function pathOf(url: string, what: 'store' | 'journal'): string {
+  const match = /^sqlite:(?:\/\/)?(.+)$/.exec(url)
+  if (match === null) throw new SkeinError('bad_config', `--${what} "${url}": this build knows sqlite:PATH`, { details: { field: what } })
+  return match[1] as string
+}

@@ -1,0 +1,117 @@
+/**
+ * Consumers: a handler per stream and group that runs on the owner of each shard, in acknowledged order, at least once. The position is kept
+ * in the journal beside the events, under the shard's epoch; a take-over goes on from the last one that was saved.
+ */
+import type { LeaseId, ShardId } from '../core/kernel/brand.js'
+import type { Journal } from '../ports/journal.js'
+import type { DataPlane } from './data-plane.js'
+import { viewOf } from './event-reader.js'
+import type { ConsumeContext, ConsumeOptions, EventView } from './node-api.js'
+import { pause } from './store-link.js'
+
+type Handler = (batch: readonly EventView[], context: ConsumeContext) => void | Promise<void>
+
+export interface ConsumerWorld {
+  readonly plane: DataPlane
+  readonly journal: Journal
+  note(level: 'info' | 'warn' | 'error', event: string, fields: Record<string, unknown>): void
+}
+
+const retryMinMs = 100
+const retryMaxMs = 10_000
+
+export class Consumer {
+  private readonly world: ConsumerWorld
+  private readonly stream: string
+  private readonly group: string
+  private readonly batchMax: number
+  private readonly handler: Handler
+  private readonly running = new Map<ShardId, { readonly abort: AbortController; readonly done: Promise<void>; wake: () => void }>()
+  private stopped = false
+
+  constructor(world: ConsumerWorld, stream: string, handler: Handler, options: ConsumeOptions) {
+    this.world = world
+    this.stream = stream
+    this.group = `${stream}/${options.group ?? stream}`
+    this.batchMax = options.batchMax ?? 100
+    this.handler = handler
+    for (const shard of world.plane.openShards()) this.opened(shard)
+  }
+
+  opened(shard: ShardId): void {
+    if (this.stopped) return
+    const before = this.running.get(shard)
+    before?.abort.abort()
+    const abort = new AbortController()
+    const entry = { abort, wake: () => {}, done: Promise.resolve() }
+    entry.done = (before?.done ?? Promise.resolve()).then(() => this.run(shard, abort.signal, (wake) => {
+      entry.wake = wake
+    }))
+    this.running.set(shard, entry)
+  }
+
+  gone(shard: ShardId): void {
+    this.running.get(shard)?.abort.abort()
+  }
+
+  /** There is more to read in this shard. */
+  acknowledged(shard: ShardId): void {
+    this.running.get(shard)?.wake()
+  }
+
+  async stop(): Promise<void> {
+    this.stopped = true
+    for (const { abort } of this.running.values()) abort.abort()
+    await Promise.all([...this.running.values()].map((r) => r.done))
+    this.running.clear()
+  }
+
+  private async run(shard: ShardId, signal: AbortSignal, setWake: (wake: () => void) => void): Promise<void> {
+    const { plane, journal } = this.world
+    const epoch = plane.epochOf(shard)
+    if (epoch === undefined || signal.aborted) return
+    let position: number | undefined
+    let failures = 0
+    while (!signal.aborted && plane.epochOf(shard) === epoch) {
+      const segments = plane.segments(shard)
+      if (segments === undefined) return
+      try {
+        position ??= await journal.readPositions(this.group, shard, [...new Set([...segments.map((s) => s.lease), ...leaseOf(plane.currentLease())])])
+        const page = segments.length === 0 ? { events: [], scannedTo: position, end: true } : await journal.read({ shard, segments, after: position, limit: this.batchMax, stream: this.stream })
+        if (signal.aborted) return
+        if (page.events.length > 0) await this.handler(page.events.map(viewOf), { shard, epoch, signal })
+        const lease = plane.currentLease()
+        // Past the handler the shard may be another's: its position is not ours to move then.
+        if (plane.segments(shard) === undefined || lease === null) return
+        if (page.scannedTo > position && page.events.length > 0) await journal.commitPositions(lease, [{ group: this.group, shard, epoch, offset: page.scannedTo }])
+        position = Math.max(position, page.scannedTo)
+        failures = 0
+        const last = segments.at(-1)?.last ?? 0
+        if (position >= last) await idle(signal, setWake, () => (plane.segments(shard)?.at(-1)?.last ?? 0) > (position as number))
+      } catch (error) {
+        if (signal.aborted) return
+        failures++
+        this.world.note('warn', 'consumer.failed', { group: this.group, shard, failures, detail: error instanceof Error ? error.message : String(error) })
+        await pause(Math.min(retryMaxMs, retryMinMs * 2 ** Math.min(failures, 10)), signal)
+      }
+    }
+  }
+}
+
+function leaseOf(lease: LeaseId | null): LeaseId[] {
+  return lease === null ? [] : [lease]
+}
+
+/** Until there is more or the signal aborts. */
+async function idle(signal: AbortSignal, setWake: (wake: () => void) => void, isMore: () => boolean): Promise<void> {
+  await new Promise<void>((resolve) => {
+    const end = (): void => {
+      signal.removeEventListener('abort', end)
+      setWake(() => {})
+      resolve()
+    }
+    setWake(end)
+    signal.addEventListener('abort', end, { once: true })
+    if (signal.aborted || isMore()) end()
+  })
+}

@@ -1,0 +1,211 @@
+/**
+ * Starts a node: identity, cookie, clock, journal, mesh, HTTP, control plane, in this order; a failure on the way undoes what was done and
+ * leaves by the same door. Resolves once the node is an active member.
+ */
+import { randomBytes } from 'node:crypto'
+import { hostname } from 'node:os'
+import { dirname, join, resolve } from 'node:path'
+import { fileURLToPath } from 'node:url'
+import { existsSync } from 'node:fs'
+import { SkeinError } from '../core/kernel/error.js'
+import { electionDefaults } from '../core/election/leader-election.js'
+import { createHttpServer } from '../http/server.js'
+import { makeJournal, makeLifeLocks, makeMesh, type RunningControl, runControl } from './compose.js'
+import { ControlLink } from './control-link.js'
+import type { ControlSetup, ControlToMain } from './control-messages.js'
+import { protocolMax, protocolMin } from './control-plane.js'
+import { HlcKeeper } from './hlc-keeper.js'
+import { loadCookie, openIdentity } from './identity.js'
+import { makeLog } from './log.js'
+import { RunningNode } from './node.js'
+import type { NodeConfig, SkeinNode } from './node-api.js'
+import { presets } from './presets.js'
+import { SharedState } from './shared-state.js'
+
+export const version = '0.1.0'
+
+/** What a node is when nobody says otherwise. `dataDir`, `store` and `journal` follow from the peer port and the data directory. */
+export function withDefaults(config: Partial<NodeConfig>): NodeConfig {
+  const peerPort = config.peerPort ?? 6745
+  const dataDir = resolve(config.dataDir ?? join('.skein', `node-${peerPort}`))
+  return {
+    clusterName: 'skein',
+    host: '127.0.0.1',
+    port: 8151,
+    peerHost: '127.0.0.1',
+    peers: [],
+    insecure: false,
+    store: `sqlite:${join(dirname(dataDir), 'store.db')}`,
+    journal: `sqlite:${join(dirname(dataDir), 'journal')}`,
+    shards: 256,
+    preset: 'lan',
+    role: 'worker',
+    services: [],
+    maxAgents: 0,
+    zone: '',
+    region: '',
+    labels: {},
+    logLevel: 'info',
+    logFormat: 'json',
+    allowedOrigins: [],
+    allowedHosts: [],
+    threads: 'worker',
+    http: true,
+    drainDeadlineMs: 30_000,
+    ...config,
+    peerPort,
+    dataDir,
+  }
+}
+
+/**
+ * Errors: `bad_config`, `data_dir_unusable`, `already_running`, `bad_cookie`, `port_in_use`, `bad_address`, `cluster_mismatch`, `store_mismatch`,
+ * `incompatible`, `node_id_in_use`, and what the store's driver throws at open.
+ */
+export async function createNode(partial: Partial<NodeConfig> = {}): Promise<SkeinNode> {
+  const config = withDefaults(partial)
+  const undo: (() => Promise<unknown> | unknown)[] = []
+  try {
+    return await start(config, undo)
+  } catch (error) {
+    for (const step of undo.reverse()) await step()
+    throw error
+  }
+}
+
+async function start(config: NodeConfig, undo: (() => Promise<unknown> | unknown)[]): Promise<SkeinNode> {
+  const identity = openIdentity(config.dataDir, config.nodeId, makeLifeLocks())
+  undo.push(() => {
+    identity.lifeLock.release()
+    identity.directoryLock.release()
+  })
+  const { nodeId, bootId } = identity
+  const log = makeLog(config, nodeId)
+  const cookies = [loadCookie({ cookie: config.cookie, cookieFile: config.cookieFile, sharedDir: dirname(config.dataDir) })]
+  const clock = await HlcKeeper.open(config.dataDir, bootId)
+  undo.push(() => clock.close())
+
+  let node: RunningNode | undefined
+  const die = (error: Error): void => {
+    if (node === undefined) return
+    node.fail(error)
+  }
+  const journal = makeJournal(config.journal, config.threads, die)
+  await journal.open()
+  undo.push(() => journal.close())
+
+  const advertiseHost = config.advertise?.replace(/:\d+$/, '') ?? config.peerHost
+  const mesh = makeMesh({
+    host: config.peerHost,
+    port: config.peerPort,
+    advertiseHost,
+    cookies,
+    onNote: (event, fields) => log('warn', event, fields),
+  })
+  const peerAddress = await mesh.open({ clusterName: config.clusterName, nodeId, bootId, protocolMin, protocolMax, storeIdentity: '', journalIdentity: journal.info.identity })
+  undo.push(() => mesh.close({ deadlineMs: 500 }))
+
+  const shared = new SharedState(config.shards)
+  let control: RunningControl | undefined
+  const link = new ControlLink((message) => control?.post(message))
+  node = new RunningNode({ config, nodeId, version, shared, journal, mesh, clock, link, log, shutDown: () => unwind(undo) })
+  const running = node
+  const httpAddress = config.http ? await serveHttp(config, running, log, undo) : ''
+
+  const early: ControlToMain[] = []
+  control = await runControl(
+    controlSetup(config, { shared, nodeId, bootId, peerAddress, httpAddress, cookies, journalIdentity: journal.info.identity, lifeLock: identity.lifeLock.locator }),
+    config.threads,
+    (message) => {
+      if (control === undefined) early.push(message)
+      else running.control(message)
+    },
+    die,
+  )
+  const started = control
+  undo.push(() => started.close())
+  for (const message of early) running.control(message)
+  // Who would not have us says so on the first connection, with the reason.
+  for (const peer of config.peers) mesh.redial(peer)
+  await running.active
+  return running
+}
+
+async function unwind(undo: (() => Promise<unknown> | unknown)[]): Promise<void> {
+  for (const step of undo.splice(0).reverse()) await step()
+}
+
+async function serveHttp(config: NodeConfig, node: SkeinNode, log: ReturnType<typeof makeLog>, undo: (() => Promise<unknown> | unknown)[]): Promise<string> {
+  const dashboardDir = fileURLToPath(new URL('../../dist/dashboard', import.meta.url))
+  const server = createHttpServer(node, {
+    host: config.host,
+    port: config.port,
+    allowedOrigins: config.allowedOrigins,
+    allowedHosts: config.allowedHosts,
+    insecure: config.insecure,
+    ...(existsSync(dashboardDir) ? { dashboardDir } : {}),
+    log: {
+      info: (fields: object, event: string) => log('info', event, { ...fields }),
+      warn: (fields: object, event: string) => log('warn', event, { ...fields }),
+      error: (fields: object, event: string) => log('error', event, { ...fields }),
+    },
+  })
+  const { host, port } = await server.listen()
+  undo.push(() => server.close())
+  return host.includes(':') ? `[${host}]:${port}` : `${host}:${port}`
+}
+
+interface SetupFacts {
+  readonly shared: SharedState
+  readonly nodeId: string
+  readonly bootId: ControlSetup['options']['bootId']
+  readonly peerAddress: string
+  readonly httpAddress: string
+  readonly cookies: readonly Uint8Array[]
+  readonly journalIdentity: string
+  readonly lifeLock: string
+}
+
+function controlSetup(config: NodeConfig, facts: SetupFacts): ControlSetup {
+  const timing = presets[config.preset]
+  const { host, port } = splitAddress(facts.peerAddress)
+  return {
+    shared: facts.shared.buffer,
+    options: {
+      nodeId: facts.nodeId,
+      bootId: facts.bootId,
+      clusterName: config.clusterName,
+      seeds: config.peers,
+      role: config.role,
+      zone: config.zone,
+      region: config.region,
+      version,
+      facts: JSON.stringify({ hostname: hostname(), max_agents: config.maxAgents, services: config.services, labels: config.labels }),
+      lifeLock: facts.lifeLock,
+      membership: timing.membership,
+      lease: timing.lease,
+      election: electionDefaults,
+      coordinator: { shards: config.shards, settleMs: timing.settleMs, movingMax: 64 },
+      evictAfterMs: timing.evictAfterMs,
+      proveUnknownAfterMs: 300,
+      moveOffStalledMs: 2_000,
+      drainDeadlineMs: config.drainDeadlineMs,
+    },
+    peerAddress: facts.peerAddress,
+    httpAddress: facts.httpAddress,
+    store: config.store,
+    // Datagrams share the peer port's number: the mesh has just bound it for TCP.
+    bind: { host: config.peerHost, port },
+    advertiseHost: host,
+    cookies: facts.cookies,
+    journalIdentity: facts.journalIdentity,
+    diskPath: config.dataDir,
+    seed: randomBytes(4).readUInt32LE(),
+  }
+}
+
+function splitAddress(address: string): { host: string; port: number } {
+  const match = /^\[?(.+?)\]?:(\d+)$/.exec(address)
+  if (match === null) throw new SkeinError('bad_address', `"${address}" is not host:port`)
+  return { host: match[1] as string, port: Number(match[2]) }
+}

@@ -1,0 +1,56 @@
+/** Runs what a program wants done only by the leader, and stops it before another can lead. */
+import type { SharedState } from './shared-state.js'
+import { monotonicMs } from './host-clock.js'
+
+type Task = (term: number, signal: AbortSignal) => Promise<void> | void
+
+const checkMs = 50
+
+export class Leadership {
+  private readonly shared: SharedState
+  private readonly onError: (error: unknown) => void
+  private readonly tasks = new Map<Task, AbortController | null>()
+  private term: number | null = null
+  private timer: NodeJS.Timeout | undefined
+
+  constructor(shared: SharedState, onError: (error: unknown) => void) {
+    this.shared = shared
+    this.onError = onError
+  }
+
+  whileLeading(task: Task): () => void {
+    this.tasks.set(task, null)
+    this.update(this.term)
+    return () => {
+      this.tasks.get(task)?.abort()
+      this.tasks.delete(task)
+    }
+  }
+
+  /** The term this node leads, or null. */
+  update(term: number | null): void {
+    if (term !== this.term) this.end()
+    this.term = term
+    if (term === null || this.tasks.size === 0) return
+    for (const [task, running] of this.tasks) if (running === null) this.start(task, term)
+    // The lease may lapse while control is silent: its deadline is ours to watch.
+    this.timer ??= setInterval(() => {
+      if (monotonicMs() >= this.shared.leaseDeadlineMs) this.end()
+    }, checkMs)
+  }
+
+  private start(task: Task, term: number): void {
+    const abort = new AbortController()
+    this.tasks.set(task, abort)
+    void (async () => task(term, abort.signal))().catch(this.onError)
+  }
+
+  end(): void {
+    clearInterval(this.timer)
+    this.timer = undefined
+    for (const [task, running] of this.tasks) {
+      running?.abort()
+      this.tasks.set(task, null)
+    }
+  }
+}

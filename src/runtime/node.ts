@@ -1,0 +1,539 @@
+/** A running node: joins control, data plane, tails, consumers and views into the public API. Holds no rules of its own. */
+import { randomBytes } from 'node:crypto'
+import { SkeinError } from '../core/kernel/error.js'
+import { shardOf } from '../core/sharding/shard-map.js'
+import type { EventOutcome, NewEvent } from '../core/routing/events.js'
+import type { Journal } from '../ports/journal.js'
+import type { FrameTransport } from '../ports/transport.js'
+import { Consumer } from './consumers.js'
+import type { ControlLink } from './control-link.js'
+import { type ControlToMain, type ExternalRecord, externalPrefix } from './control-messages.js'
+import { DataPlane } from './data-plane.js'
+import { EventReader } from './event-reader.js'
+import { jsonEncode } from '../core/kernel/text.js'
+import { Feed } from './feed.js'
+import type { HlcKeeper } from './hlc-keeper.js'
+import { monotonicMs } from './host-clock.js'
+import { Instruments } from './instruments.js'
+import { Leadership } from './leadership.js'
+import { meshFrames, pack, unpack } from './mesh-frames.js'
+import type { ClusterStatus, ConsumeOptions, EngineHealth, EventQuery, ExternalNodeInput, Heartbeat, NodeConfig, NodeView, PeerView, PublishInput, PublishResult, ShardView, SkeinNode } from './node-api.js'
+import { Operations } from './operations.js'
+import { checkEvent, checkQuery } from './event-checks.js'
+import { Roster } from './roster.js'
+import type { SharedState } from './shared-state.js'
+import { Tails } from './tails.js'
+import { peerStatus } from './views.js'
+
+const publishTimeoutMs = 5_000
+const eventsPerCallMax = 10_000
+const sightTimeoutMs = 800
+const heartbeatMs = 100
+const journalHealthMs = 2_000
+
+export interface NodeParts {
+  readonly config: NodeConfig
+  readonly nodeId: string
+  readonly version: string
+  readonly shared: SharedState
+  readonly journal: Journal
+  readonly mesh: FrameTransport
+  readonly clock: HlcKeeper
+  readonly link: ControlLink
+  readonly log: (level: 'debug' | 'info' | 'warn' | 'error', event: string, fields: Readonly<Record<string, unknown>>) => void
+  /** Ends everything in reverse order of the start. */
+  readonly shutDown: () => Promise<void>
+}
+
+export class RunningNode implements SkeinNode {
+  readonly roster: Roster
+  private readonly parts: NodeParts
+  private readonly plane: DataPlane
+  private readonly reader: EventReader
+  private readonly tails: Tails
+  private readonly feed = new Feed()
+  private readonly leadership: Leadership
+  private readonly operations: Operations
+  private readonly instruments: Instruments
+  private readonly consumers = new Set<Consumer>()
+  private readonly timers: NodeJS.Timeout[] = []
+  private journalHealth = { ok: true, detail: '', bytes: 0 }
+  private stopping: Promise<void> | undefined
+  private finish: (end: { reason: string; error?: Error }) => void = () => {}
+  private onStopped: () => void = () => {}
+  private onActive: () => void = () => {}
+  private onFailed: (error: Error) => void = () => {}
+  readonly ended: SkeinNode['ended']
+  /** Resolves at the first moment this node is an active member; rejects if it may not be one. */
+  readonly active: Promise<void>
+
+  constructor(parts: NodeParts) {
+    this.parts = parts
+    this.roster = new Roster(parts.nodeId)
+    this.ended = new Promise((resolve) => {
+      this.finish = resolve
+    })
+    this.active = new Promise((resolve, reject) => {
+      this.onActive = resolve
+      this.onFailed = reject
+    })
+    this.active.catch(() => {})
+    this.leadership = new Leadership(parts.shared, (error) => parts.log('error', 'leader.task_failed', { detail: String(error) }))
+    this.instruments = new Instruments({ status: () => this.status(), members: () => this.roster.list(), peers: () => this.peers(), version: parts.version })
+    this.tails = new Tails({ mesh: parts.mesh, peers: () => this.roster.reachable() })
+    this.plane = new DataPlane({
+      nodeId: parts.nodeId,
+      shared: parts.shared,
+      journal: parts.journal,
+      mesh: parts.mesh,
+      clock: parts.clock,
+      peerAddress: (id) => this.roster.peerAddress(id),
+      shardClosed: (shard, epoch) => parts.link.tell({ type: 'shard_closed', shard, epoch }),
+      acknowledged: (events) => {
+        this.tails.acknowledged(events)
+        if (this.consumers.size > 0) for (const shard of new Set(events.map((e) => e.shard))) for (const c of this.consumers) c.acknowledged(shard)
+      },
+      shardOpened: (shard) => {
+        for (const c of this.consumers) c.opened(shard)
+      },
+      shardGone: (shard) => {
+        for (const c of this.consumers) c.gone(shard)
+      },
+      count: (outcome, events) => this.instruments.countEvents(outcome, events),
+      countForward: (outcome) => this.instruments.countForward(outcome),
+      observeAppend: (seconds) => this.instruments.observeAppend(seconds),
+      note: (level, event, fields) => parts.log(level, event, fields),
+    })
+    this.reader = new EventReader({ plane: this.plane, journal: parts.journal, mesh: parts.mesh, peerAddress: (id) => this.roster.peerAddress(id), seals: (shards) => parts.link.call('seals', shards) })
+    this.operations = new Operations({ link: parts.link, member: (id) => this.roster.get(id), shardMap: () => this.plane.shardMap })
+    parts.clock.onTrouble = (detail) => parts.log('warn', 'clock.trouble', { detail })
+    this.listen()
+  }
+
+  // --- wiring -------------------------------------------------------------------------------------------------------
+
+  private listen(): void {
+    const { mesh, link, shared } = this.parts
+    mesh.onFrame(({ from, type, body, reply }) => {
+      try {
+        if (type === meshFrames.publish && reply !== undefined) this.plane.receive(body, reply)
+        else if (type === meshFrames.read && reply !== undefined) void this.reader.answer(body).then(reply, reply)
+        else if (type === meshFrames.sight && reply !== undefined) reply(pack(this.sight()))
+        else if (type === meshFrames.tailWanted || type === meshFrames.tailEvents) this.tails.receive(from, type, body)
+        else reply?.(new SkeinError('incompatible', `frame type ${type} is unknown to this node`))
+      } catch (error) {
+        this.parts.log('warn', 'mesh.bad_frame', { from: from.nodeId, type, detail: String(error) })
+        reply?.(error instanceof Error ? error : new Error(String(error)))
+      }
+    })
+    mesh.onConnection((event) => {
+      if (event.type === 'lost') link.tell({ type: 'connection_lost', nodeId: event.nodeId, bootId: event.bootId, address: event.address, detail: event.detail })
+      else if (event.type === 'refused') link.tell({ type: 'dial_refused', address: event.address, detail: event.detail })
+      else if (event.type === 'rejected') this.rejected(event.code, event.detail)
+    })
+    this.timers.push(setInterval(() => this.beat(), heartbeatMs), setInterval(() => void this.checkJournal(), journalHealthMs))
+    shared.beat()
+  }
+
+  private beat(): void {
+    const { shared } = this.parts
+    shared.beat()
+    shared.loopDelayMs = this.instruments.loopDelay.mean / 1e6 - 20
+  }
+
+  private async checkJournal(): Promise<void> {
+    try {
+      this.journalHealth = await this.parts.journal.health()
+    } catch (error) {
+      this.journalHealth = { ok: false, detail: error instanceof Error ? error.message : String(error), bytes: 0 }
+    }
+  }
+
+  private rejected(code: string, detail: string): void {
+    this.parts.log('error', 'peer.rejected', { code, detail })
+    this.onFailed(new SkeinError(code as SkeinError['code'], detail))
+  }
+
+  /** A message from the control plane. */
+  control(message: ControlToMain): void {
+    const { link, log } = this.parts
+    if (link.settle(message)) return
+    switch (message.type) {
+      case 'members':
+        this.roster.update(message)
+        break
+      case 'routing':
+        this.roster.leader = message.leader
+        this.plane.routing(message.map)
+        this.leadership.update(message.leads && message.leader !== null ? message.leader.term : null)
+        if (message.lifecycle === 'active') this.onActive()
+        break
+      case 'feed':
+        this.instruments.countFeed(message.event)
+        this.feed.push({ atMs: message.atMs, nodeId: this.parts.nodeId, event: message.event, fields: message.fields })
+        log('info', message.event, message.fields)
+        break
+      case 'journal_open':
+        this.plane.journalOpen(message.lease).catch((error: unknown) => log('error', 'journal.open_failed', { detail: String(error) }))
+        break
+      case 'journal_seal':
+        this.plane.seal(message.wanted).then(
+          (found) => link.tell({ type: 'sealed', tag: message.tag, found, detail: '' }),
+          (error: unknown) => link.tell({ type: 'sealed', tag: message.tag, found: null, detail: error instanceof Error ? error.message : String(error) }),
+        )
+        break
+      case 'shard_open':
+        this.plane.openShard(message.shard, message.epoch, message.lease, message.seals).catch((error: unknown) => {
+          log('error', 'shard.open_failed', { shard: message.shard, detail: String(error) })
+        })
+        break
+      case 'shard_close':
+        this.plane.closeShard(message.shard, message.epoch)
+        break
+      case 'stop_serving':
+        this.leadership.end()
+        this.plane.stopServing(message.reason)
+        break
+      case 'relinquish':
+        this.plane.relinquish().then(
+          () => link.tell({ type: 'relinquished' }),
+          (error: unknown) => {
+            log('error', 'journal.close_failed', { detail: String(error) })
+            link.tell({ type: 'relinquished' })
+          },
+        )
+        break
+      case 'refused':
+        this.onFailed(new SkeinError('cluster_mismatch', message.detail))
+        break
+      case 'stopped':
+        this.onStopped()
+        if (this.stopping === undefined) void this.stop({ reason: message.reason })
+        break
+      case 'fatal':
+        this.fail(new SkeinError(message.code, message.detail))
+        break
+      case 'note':
+        log(message.level, message.event, message.fields)
+        break
+      default:
+        break
+    }
+  }
+
+  /** This process may not go on: nothing is handed over, the lease simply ends. */
+  fail(error: Error): void {
+    this.parts.log('error', 'node.failed', { detail: error.message })
+    this.onFailed(error)
+    this.stopping ??= this.shutDown('failed', error)
+  }
+
+  // --- views --------------------------------------------------------------------------------------------------------
+
+  get self(): NodeView {
+    const view = this.roster.get(this.parts.nodeId)
+    if (view === undefined) throw new SkeinError('unavailable', 'the node has not joined yet', { retryable: true })
+    // Fresher than the last report: this is us.
+    return { ...view, shardsOwned: this.plane.openShards().length, lastSeenMs: Date.now() }
+  }
+
+  private status(): ClusterStatus {
+    const { config, shared } = this.parts
+    const views = this.roster.list()
+    const node = this.self
+    const others = views.filter((v) => !v.isSelf && v.kind === 'node')
+    const count = (status: PeerView['status']): number => others.filter((v) => peerStatus(v) === status).length
+    const nodesByStatus: Record<string, number> = { online: 0, offline: 0, draining: 0, unknown: 0 }
+    for (const v of views) nodesByStatus[v.status] = (nodesByStatus[v.status] ?? 0) + 1
+    const store: EngineHealth = this.roster.store
+    const journal = this.journalView()
+    const map = this.plane.shardMap
+    const down = count('down') + count('suspected')
+    return {
+      clusterName: config.clusterName,
+      node,
+      leader: this.roster.leaderView(),
+      term: this.roster.leader?.term ?? 0,
+      isQuorumAvailable: store.ok,
+      isDegraded: down > 0 || node.stalled || !store.ok || !journal.ok || node.lifecycle !== 'active',
+      totalPeers: others.length,
+      healthyPeers: count('healthy'),
+      suspectedPeers: count('suspected'),
+      downPeers: count('down'),
+      nodesByStatus,
+      shardsOpen: map.filter((a) => a.nodeId !== null && this.roster.get(a.nodeId)?.status !== 'offline').length,
+      shardsTotal: shared.shards,
+      store,
+      journal,
+      leaseRemainingMs: Math.max(0, shared.leaseDeadlineMs - monotonicMs()),
+      isClusterMode: config.peers.length > 0,
+      eventsPerSecond: views.reduce((sum, v) => sum + (v.status === 'offline' ? 0 : v.eventsPerSecond), 0),
+      dataDir: config.dataDir,
+    }
+  }
+
+  private journalView(): EngineHealth {
+    const { driver, identity } = this.parts.journal.info
+    const trouble = this.plane.journalTrouble
+    return { driver, identity, ok: this.journalHealth.ok && trouble === '', detail: trouble === '' ? this.journalHealth.detail : trouble }
+  }
+
+  private peers(): PeerView[] {
+    const stats = new Map(this.parts.mesh.peers().map((p) => [p.address, p]))
+    return this.roster
+      .list()
+      .filter((v) => !v.isSelf && v.kind === 'node')
+      .map((v): PeerView => {
+        const s = stats.get(v.peerAddress)
+        return {
+          nodeId: v.id,
+          address: v.peerAddress,
+          status: peerStatus(v),
+          lastSeenMs: v.lastSeenMs,
+          missedProbes: v.missedProbes,
+          receivedBytes: s?.receivedBytes ?? 0,
+          sentBytes: s?.sentBytes ?? 0,
+          rttMs: v.rttMs,
+          isConnected: s?.connected ?? false,
+          attemptCount: s?.attemptCount ?? 0,
+        }
+      })
+  }
+
+  private sight() {
+    return this.roster
+      .list()
+      .filter((v) => !v.isSelf && v.kind === 'node')
+      .map((v) => ({ nodeId: v.id, status: v.observed, rttMs: v.rttMs, missedProbes: v.missedProbes }))
+  }
+
+  readonly members: SkeinNode['members'] = {
+    list: () => this.roster.list(),
+    get: (id) => this.roster.get(id),
+    why: async (id) => {
+      const node = this.roster.get(id)
+      if (node === undefined) return undefined
+      const { evidence, health } = await this.parts.link.call('why', id)
+      return { node, summary: summarize(node, evidence.at(-1)?.detail), observer: this.parts.nodeId, observerHealth: health, evidence }
+    },
+    monitor: (id, onDown) => this.roster.monitor(id, onDown),
+  }
+
+  get clock(): SkeinNode['clock'] {
+    const { clock } = this.parts
+    return { now: () => clock.now(), skewMsMax: clock.skewMsMax, refusedCount: clock.refusedCount }
+  }
+
+  get metrics(): Instruments {
+    return this.instruments
+  }
+
+  // --- events -------------------------------------------------------------------------------------------------------
+
+  readonly events: SkeinNode['events'] = {
+    publish: async (stream, event) => {
+      const [result] = await this.publishMany([{ ...event, stream }])
+      if (result === undefined) throw new SkeinError('internal', 'no outcome')
+      if (result.status === 'rejected') throw new SkeinError(result.error.code, result.error.detail, { retryable: result.error.retryable, details: { id: result.id, shard: result.shard } })
+      return result
+    },
+    publishMany: (events, options) => this.publishMany(events, options?.timeoutMs),
+    read: (query: EventQuery) => {
+      checkQuery(query)
+      return this.reader.read(query)
+    },
+    tail: (filter, onEvent, onLagged) => this.tails.listen(filter, onEvent, onLagged ?? (() => {})),
+    consume: (stream, handler, options: ConsumeOptions = {}) => {
+      const { plane } = this
+      const consumer = new Consumer({ plane, journal: this.parts.journal, note: this.parts.log }, stream, handler, options)
+      this.consumers.add(consumer)
+      return {
+        stop: async () => {
+          this.consumers.delete(consumer)
+          await consumer.stop()
+        },
+      }
+    },
+  }
+
+  private async publishMany(inputs: readonly PublishInput[], timeoutMs = publishTimeoutMs): Promise<readonly PublishResult[]> {
+    if (inputs.length > eventsPerCallMax) throw new SkeinError('invalid_argument', `${inputs.length} events in one call; at most ${eventsPerCallMax} are allowed`)
+    if (this.stopping !== undefined) throw new SkeinError('closed', 'the node is stopping', { retryable: true })
+    const results: PublishResult[] = new Array(inputs.length)
+    const events: NewEvent[] = []
+    const indexes: number[] = []
+    inputs.forEach((input, index) => {
+      const checked = checkEvent(input)
+      if ('error' in checked) {
+        results[index] = { id: input.id ?? '', status: 'rejected', shard: -1, error: { code: checked.error.code, detail: checked.error.message, retryable: false } }
+        return
+      }
+      events.push({ ...checked, id: checked.id === '' ? newEventId() : checked.id })
+      indexes.push(index)
+    })
+    const outcomes = events.length === 0 ? [] : await this.plane.publish(events, timeoutMs)
+    outcomes.forEach((outcome, i) => {
+      results[indexes[i] as number] = resultOf((events[i] as NewEvent).id, outcome)
+    })
+    return results
+  }
+
+  // --- leader and cluster ---------------------------------------------------------------------------------------------
+
+  readonly leader: SkeinNode['leader'] = {
+    get: () => this.roster.leaderView(),
+    promote: async () => {
+      const { ok, detail } = await this.parts.link.call('command', { type: 'promote' })
+      if (!ok) throw new SkeinError('conflict', `promotion refused: ${detail}`)
+      await this.until(() => this.roster.leaderView()?.isSelf === true, 'this node to lead')
+      return this.roster.leaderView() as NonNullable<ReturnType<Roster['leaderView']>>
+    },
+    stepDown: async () => {
+      const { ok, detail } = await this.parts.link.call('command', { type: 'step_down' })
+      if (!ok) throw new SkeinError('conflict', detail)
+      await this.until(() => this.roster.leaderView()?.isSelf !== true, 'the resignation')
+    },
+    whileLeading: (task) => this.leadership.whileLeading(task),
+  }
+
+  private async until(isTrue: () => boolean, what: string): Promise<void> {
+    const deadlineMs = monotonicMs() + 3_000
+    while (!isTrue()) {
+      if (monotonicMs() > deadlineMs) throw new SkeinError('timeout', `waited 3 s for ${what}`)
+      await new Promise((resolve) => setTimeout(resolve, 10))
+    }
+  }
+
+  readonly cluster: SkeinNode['cluster'] = {
+    status: () => this.status(),
+    peers: () => this.peers(),
+    shards: () =>
+      this.plane.shardMap.map((a, shard): ShardView => ({ shard, epoch: a.epoch, owner: a.nodeId, target: a.target, state: a.nodeId === null ? 'unassigned' : a.target === null ? 'open' : 'moving' })),
+    route: (key) => {
+      const shard = shardOf(key, this.plane.shards)
+      const a = this.plane.shardMap[shard]
+      const owner = a?.nodeId ?? null
+      return { key, shard, epoch: a?.epoch ?? 0, owner, address: owner === null ? '' : (this.roster.get(owner)?.httpAddress ?? '') }
+    },
+    history: (limit) => this.feed.history(limit),
+    watch: (afterSeq, onEvent) => this.feed.watch(afterSeq, onEvent),
+    reachability: () => this.reachability(),
+    remove: async (id) => {
+      if (this.roster.external(id) !== undefined) {
+        await this.parts.link.call('transact', { then: [{ type: 'delete', key: externalPrefix + id }] })
+        return
+      }
+      if (this.roster.get(id) === undefined) throw new SkeinError('not_found', `no node "${id}"`, { details: { node_id: id } })
+      const { ok, detail } = await this.parts.link.call('command', { type: 'remove', nodeId: id })
+      if (!ok) throw new SkeinError('unavailable', detail, { retryable: true })
+    },
+    drain: (id, { deadlineMs }) => this.operations.drain(id, deadlineMs),
+    cordon: (id) => this.operations.cordon(id, true),
+    uncordon: (id) => this.operations.cordon(id, false),
+    operations: () => this.operations.list(),
+    cancelOperation: (id) => this.operations.cancel(id),
+    registerExternal: (node) => this.registerExternal(node),
+    heartbeat: (id, heartbeat) => this.heartbeat(id, heartbeat),
+  }
+
+  private async reachability(): ReturnType<SkeinNode['cluster']['reachability']> {
+    const others = this.roster.list().filter((v) => !v.isSelf && v.kind === 'node')
+    const rows = others.map(async (v) => {
+      try {
+        const body = await this.parts.mesh.request(v.peerAddress, meshFrames.sight, pack(null), { timeoutMs: sightTimeoutMs })
+        return { observer: v.id, ageMs: 0, sees: unpack(body) as ReturnType<RunningNode['sight']> }
+      } catch (error) {
+        return { observer: v.id, error: error instanceof Error ? error.message : String(error), ageMs: v.lastSeenMs === 0 ? 0 : Date.now() - v.lastSeenMs, sees: [] }
+      }
+    })
+    return [{ observer: this.parts.nodeId, ageMs: 0, sees: this.sight() }, ...(await Promise.all(rows))]
+  }
+
+  private async registerExternal(node: ExternalNodeInput): Promise<NodeView> {
+    const known = this.roster.get(node.id)
+    if (known !== undefined && (known.kind === 'node' || known.status !== 'offline')) throw new SkeinError('conflict', `node "${node.id}" is registered and ${known.status}`, { details: { node_id: node.id } })
+    const nowMs = Date.now()
+    const record: ExternalRecord = {
+      id: node.id,
+      hostname: node.hostname,
+      ip_address: node.ipAddress,
+      port: node.port,
+      max_agents: node.maxAgents,
+      services: node.services,
+      registered_at_ms: nowMs,
+      heartbeat_at_ms: nowMs,
+      cpu_usage: 0,
+      memory_usage: 0,
+      disk_usage: 0,
+      load_average: 0,
+    }
+    await this.putExternal(record)
+    await this.until(() => this.roster.external(node.id)?.heartbeat_at_ms === nowMs, 'the registration to be seen')
+    return this.roster.get(node.id) as NodeView
+  }
+
+  private async heartbeat(id: string, beat: Heartbeat): Promise<void> {
+    const known = this.roster.external(id)
+    if (known === undefined) throw new SkeinError('not_found', `no external node "${id}": register it first`, { details: { node_id: id } })
+    await this.putExternal({ ...known, heartbeat_at_ms: Date.now(), cpu_usage: beat.cpuUsage, memory_usage: beat.memoryUsage, disk_usage: beat.diskUsage, load_average: beat.loadAverage })
+  }
+
+  private async putExternal(record: ExternalRecord): Promise<void> {
+    await this.parts.link.call('transact', { then: [{ type: 'put', key: externalPrefix + record.id, value: jsonEncode(record) }] })
+  }
+
+  // --- end ------------------------------------------------------------------------------------------------------------
+
+  stop(options: { readonly reason?: string; readonly deadlineMs?: number } = {}): Promise<void> {
+    this.stopping ??= this.leave(options.reason ?? 'stopped', options.deadlineMs ?? this.parts.config.drainDeadlineMs)
+    return this.stopping
+  }
+
+  async [Symbol.asyncDispose](): Promise<void> {
+    await this.stop()
+  }
+
+  private async leave(reason: string, deadlineMs: number): Promise<void> {
+    const stopped = new Promise<void>((resolve) => {
+      this.onStopped = resolve
+    })
+    const { link, log } = this.parts
+    await Promise.all([...this.consumers].map((c) => c.stop()))
+    try {
+      await link.call('command', { type: 'leave', reason, deadlineMs })
+      // The drain has its own deadline inside; this one is for a store that does not answer.
+      await Promise.race([stopped, new Promise<void>((resolve) => setTimeout(resolve, deadlineMs + 2_000).unref())])
+    } catch (error) {
+      log('warn', 'node.leave_failed', { detail: String(error) })
+    }
+    await this.shutDown(reason)
+  }
+
+  private async shutDown(reason: string, error?: Error): Promise<void> {
+    for (const timer of this.timers) clearInterval(timer)
+    this.leadership.end()
+    this.tails.close()
+    this.operations.close()
+    this.plane.close()
+    await this.parts.shutDown()
+    this.parts.link.close()
+    this.instruments.close()
+    this.finish(error === undefined ? { reason } : { reason, error })
+  }
+}
+
+function resultOf(id: string, outcome: EventOutcome): PublishResult {
+  if (outcome.status === 'accepted' || outcome.status === 'duplicate') return { id, status: outcome.status, shard: outcome.shard, offset: outcome.offset }
+  if (outcome.status === 'rejected') return { id, status: 'rejected', shard: outcome.shard, error: { code: outcome.code, detail: outcome.detail, retryable: outcome.retryable } }
+  throw new SkeinError('internal', 'an event was left undecided')
+}
+
+function newEventId(): string {
+  return randomBytes(12).toString('hex')
+}
+
+function summarize(node: NodeView, last: string | undefined): string {
+  const why = last === undefined ? '' : `: ${last}`
+  if (node.observed === 'alive') return node.stalled ? `${node.id} answers probes, but its main thread stands still` : `${node.id} is alive`
+  return `${node.id} is ${node.observed}${why}`
+}

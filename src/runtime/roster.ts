@@ -1,0 +1,91 @@
+/** Main's copy of who is in the cluster, as control last reported it, and those who wait for a node to go down. */
+import type { NodeId } from '../core/kernel/brand.js'
+import type { LeaderFact } from '../core/election/leader-election.js'
+import type { ControlToMain, ExternalRecord, MemberSnapshot, StoreHealthView } from './control-messages.js'
+import type { LeaderView, NodeView } from './node-api.js'
+import { externalView, memberView } from './views.js'
+
+interface Monitor {
+  readonly nodeId: NodeId
+  readonly bootId: string
+  readonly onDown: (node: NodeView | undefined, reason: string) => void
+}
+
+export class Roster {
+  readonly selfId: NodeId
+  private members = new Map<NodeId, MemberSnapshot>()
+  private externals = new Map<NodeId, ExternalRecord>()
+  private readonly monitors = new Set<Monitor>()
+  leader: LeaderFact | null = null
+  store: StoreHealthView = { driver: '', identity: '', ok: false, detail: 'not open yet' }
+  health = 0
+
+  constructor(selfId: NodeId) {
+    this.selfId = selfId
+  }
+
+  update(message: Extract<ControlToMain, { type: 'members' }>): void {
+    this.members = new Map(message.members.map((m) => [m.record.nodeId, m]))
+    this.externals = new Map(message.externals.map((e) => [e.id, e]))
+    this.store = message.store
+    this.health = message.health
+    for (const monitor of [...this.monitors]) this.check(monitor)
+  }
+
+  list(): NodeView[] {
+    const nowMs = Date.now()
+    const views = [...this.members.values()].map((m) => memberView(m, this.selfId, this.leader?.nodeId ?? null))
+    for (const e of this.externals.values()) if (!this.members.has(e.id)) views.push(externalView(e, nowMs))
+    return views.sort((a, b) => (a.id < b.id ? -1 : 1))
+  }
+
+  get(nodeId: NodeId): NodeView | undefined {
+    const member = this.members.get(nodeId)
+    if (member !== undefined) return memberView(member, this.selfId, this.leader?.nodeId ?? null)
+    const external = this.externals.get(nodeId)
+    return external === undefined ? undefined : externalView(external, Date.now())
+  }
+
+  external(nodeId: NodeId): ExternalRecord | undefined {
+    return this.externals.get(nodeId)
+  }
+
+  peerAddress(nodeId: NodeId): string | undefined {
+    return this.members.get(nodeId)?.record.peerAddress
+  }
+
+  /** Of members that answer, without this node. */
+  reachable(): { readonly nodeId: NodeId; readonly address: string }[] {
+    return [...this.members.values()]
+      .filter((m) => m.record.nodeId !== this.selfId && (m.status === 'alive' || m.status === 'suspect'))
+      .map((m) => ({ nodeId: m.record.nodeId, address: m.record.peerAddress }))
+  }
+
+  leaderView(): LeaderView | null {
+    const { leader } = this
+    if (leader === null || leader.nodeId === null) return null
+    return { nodeId: leader.nodeId, httpAddress: this.get(leader.nodeId)?.httpAddress ?? '', term: leader.term, isSelf: leader.nodeId === this.selfId }
+  }
+
+  monitor(nodeId: NodeId, onDown: Monitor['onDown']): () => void {
+    const monitor: Monitor = { nodeId, bootId: this.members.get(nodeId)?.record.bootId ?? '', onDown }
+    this.monitors.add(monitor)
+    queueMicrotask(() => this.check(monitor))
+    return () => this.monitors.delete(monitor)
+  }
+
+  private check(monitor: Monitor): void {
+    if (!this.monitors.has(monitor)) return
+    const member = this.members.get(monitor.nodeId)
+    const reason = downReason(member, monitor.bootId)
+    if (reason === undefined) return
+    this.monitors.delete(monitor)
+    monitor.onDown(this.get(monitor.nodeId), reason)
+  }
+}
+
+function downReason(member: MemberSnapshot | undefined, bootId: string): string | undefined {
+  if (member === undefined) return 'no such node'
+  if (member.status === 'failed' || member.status === 'left') return member.status
+  return member.record.bootId === bootId ? undefined : 'restarted'
+}

@@ -1,0 +1,125 @@
+/** From what control reports to what the API shows: the status table of DESIGN §4 in one place. */
+import type { NodeId } from '../core/kernel/brand.js'
+import type { ExternalRecord, MemberSnapshot } from './control-messages.js'
+import type { NodeView, PeerView } from './node-api.js'
+
+/** External nodes: no heartbeat for this long, ms. */
+const externalUnhealthyMs = 90_000
+const externalOfflineMs = 180_000
+
+interface MemberFacts {
+  readonly hostname?: string
+  readonly max_agents?: number
+  readonly services?: readonly string[]
+  readonly labels?: Readonly<Record<string, string>>
+}
+
+export function memberView(m: MemberSnapshot, selfId: NodeId, leaderId: NodeId | null): NodeView {
+  const { record, telemetry } = m
+  const facts = parseFacts(record.facts)
+  const isSelf = record.nodeId === selfId
+  const { status, healthy } = statusOf(m)
+  return {
+    id: record.nodeId,
+    kind: 'node',
+    hostname: facts.hostname ?? '',
+    httpAddress: record.httpAddress,
+    peerAddress: record.peerAddress,
+    role: record.role,
+    isLeader: leaderId === record.nodeId,
+    isSelf,
+    observed: m.status,
+    lifecycle: record.lifecycle,
+    stalled: record.stalled,
+    cordoned: record.cordoned,
+    status,
+    healthy,
+    maxAgents: facts.max_agents ?? 0,
+    shardsOwned: telemetry.shardsOwned,
+    eventsPerSecond: telemetry.eventsPerSecond,
+    cpuUsage: telemetry.cpuPct,
+    memoryUsage: telemetry.memoryPct,
+    diskUsage: telemetry.diskPct,
+    loadAverage: telemetry.loadCenti / 100,
+    loopDelayMs: telemetry.loopDelayMs,
+    services: facts.services ?? [],
+    labels: facts.labels ?? {},
+    zone: record.zone,
+    region: record.region,
+    version: record.version,
+    incarnation: record.incarnation,
+    bootId: record.bootId,
+    startedAtMs: record.startedAtMs,
+    lastSeenMs: m.lastSeenMs,
+    missedProbes: m.missedProbes,
+    rttMs: m.rttMs,
+    skewMs: m.skewMs,
+    evicted: m.evicted,
+  }
+}
+
+/** DESIGN §4, first three columns. */
+function statusOf(m: MemberSnapshot): { status: NodeView['status']; healthy: boolean } {
+  const { lifecycle, stalled } = m.record
+  if (m.status === 'failed' || m.status === 'left' || lifecycle === 'leaving' || lifecycle === 'left') return { status: 'offline', healthy: false }
+  if (m.status === 'suspect') return { status: 'online', healthy: false }
+  if (lifecycle === 'joining') return { status: 'unknown', healthy: false }
+  if (lifecycle === 'draining') return { status: 'draining', healthy: true }
+  return { status: 'online', healthy: !stalled }
+}
+
+export function peerStatus(view: NodeView): PeerView['status'] {
+  if (view.status === 'offline') return 'down'
+  return view.observed === 'suspect' ? 'suspected' : 'healthy'
+}
+
+export function externalView(e: ExternalRecord, nowMs: number): NodeView {
+  const silentMs = nowMs - e.heartbeat_at_ms
+  const offline = silentMs > externalOfflineMs
+  return {
+    id: e.id,
+    kind: 'external',
+    hostname: e.hostname,
+    httpAddress: `${e.ip_address}:${e.port}`,
+    peerAddress: '',
+    role: 'worker',
+    isLeader: false,
+    isSelf: false,
+    observed: offline ? 'failed' : 'alive',
+    lifecycle: 'active',
+    stalled: false,
+    cordoned: false,
+    status: offline ? 'offline' : 'online',
+    healthy: silentMs <= externalUnhealthyMs,
+    maxAgents: e.max_agents,
+    shardsOwned: 0,
+    eventsPerSecond: 0,
+    cpuUsage: e.cpu_usage,
+    memoryUsage: e.memory_usage,
+    diskUsage: e.disk_usage,
+    loadAverage: e.load_average,
+    loopDelayMs: 0,
+    services: e.services,
+    labels: {},
+    zone: '',
+    region: '',
+    version: '',
+    incarnation: 0,
+    bootId: '',
+    startedAtMs: e.registered_at_ms,
+    lastSeenMs: e.heartbeat_at_ms,
+    missedProbes: 0,
+    rttMs: 0,
+    skewMs: 0,
+    evicted: false,
+  }
+}
+
+function parseFacts(text: string): MemberFacts {
+  try {
+    return JSON.parse(text) as MemberFacts
+  } catch {
+    // A peer of another version: its other facts still count.
+    return {}
+  }
+}
