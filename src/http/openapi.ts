@@ -1,0 +1,124 @@
+/** The route table as an OpenAPI 3.1 document. Whatever is written here comes from the table; nothing is said twice. */
+import { z } from 'zod'
+import type { ErrorCode } from '../core/kernel/error.js'
+import { problemSchema, schemas } from './contract.js'
+import { statusOf } from './problem.js'
+import type { Route, SocketRoute } from './route.js'
+
+type Json = Readonly<Record<string, unknown>>
+
+export function openapiDocument(
+  routes: readonly Route[],
+  sockets: readonly SocketRoute[],
+  version: string,
+): string {
+  const paths = new Map<string, Map<string, Json>>()
+  const add = (path: string, method: string, operation: Json) => {
+    const operations = paths.get(path) ?? new Map<string, Json>()
+    paths.set(path, operations.set(method, operation))
+  }
+  for (const route of routes) add(route.path, route.method.toLowerCase(), operationOf(route))
+  for (const socket of sockets) {
+    add(socket.path, 'get', {
+      summary: socket.summary,
+      operationId: nameOf('GET', socket.path),
+      parameters: queryParameters(socket.query),
+      responses: {
+        101: { description: 'The connection is a WebSocket now' },
+        ...problems(['forbidden_origin', 'invalid_argument']),
+      },
+    })
+  }
+  return JSON.stringify({
+    openapi: '3.1.0',
+    info: { title: 'Skein', version, description: 'HTTP surface of a Skein node' },
+    paths: Object.fromEntries([...paths].map(([path, operations]) => [path, Object.fromEntries(operations)])),
+    components: { schemas: components() },
+  })
+}
+
+function operationOf(route: Route): Json {
+  const pathParameters = [...route.path.matchAll(/\{(\w+)\}/g)].map(([, name]) => ({
+    name,
+    in: 'path',
+    required: true,
+    schema: { type: 'string' },
+  }))
+  return {
+    summary: route.summary,
+    operationId: nameOf(route.method, route.path),
+    parameters: [...pathParameters, ...queryParameters(route.query)],
+    ...(route.body === undefined ? {} : { requestBody: requestBody(route) }),
+    responses: { ...problems(errorsOf(route)), ...answers(route) },
+  }
+}
+
+/** What any route with a body, or any that writes, may refuse. */
+function errorsOf(route: Route): ErrorCode[] {
+  const own = route.errors ?? []
+  const written: ErrorCode[] = route.method === 'GET' ? [] : ['forbidden_origin']
+  const read: ErrorCode[] =
+    route.body === undefined ? [] : ['invalid_argument', 'payload_too_large', 'unsupported_media_type']
+  return [...new Set([...own, ...written, ...read])]
+}
+
+function requestBody(route: Route): Json {
+  const schema = schemaOf(route.body as z.ZodType, 'input')
+  const types = route.bodyTypes ?? ['application/json']
+  return {
+    required: route.isBodyOptional !== true,
+    content: Object.fromEntries(types.map((type) => [type, { schema }])),
+  }
+}
+
+function answers(route: Route): Json {
+  return Object.fromEntries(
+    Object.entries(route.answers).map(([status, { description, schema, type }]) => {
+      const content = schema === undefined ? { type: 'string' } : schemaOf(schema, 'output')
+      return [status, { description, content: { [type ?? 'application/json']: { schema: content } } }]
+    }),
+  )
+}
+
+function problems(codes: readonly ErrorCode[]): Json {
+  const byStatus = new Map<number, ErrorCode[]>()
+  for (const code of codes) byStatus.set(statusOf(code), [...(byStatus.get(statusOf(code)) ?? []), code])
+  const schema = schemaOf(problemSchema, 'output')
+  return Object.fromEntries(
+    [...byStatus].map(([status, list]) => [
+      status,
+      { description: `code: ${list.join(', ')}`, content: { 'application/problem+json': { schema } } },
+    ]),
+  )
+}
+
+function queryParameters(query: z.ZodType | undefined): Json[] {
+  if (query === undefined) return []
+  const schema = z.toJSONSchema(query, { io: 'input', unrepresentable: 'any' })
+  const required = new Set(schema.required ?? [])
+  return Object.entries(schema.properties ?? {}).map(([name, property]) => ({
+    name,
+    in: 'query',
+    required: required.has(name),
+    schema: property,
+  }))
+}
+
+function schemaOf(schema: z.ZodType, io: 'input' | 'output'): unknown {
+  const id = schemas.get(schema)?.id
+  if (id !== undefined) return { $ref: `#/components/schemas/${id}` }
+  return z.toJSONSchema(schema, { io, unrepresentable: 'any' })
+}
+
+function components(): Json {
+  const uri = (id: string) => `#/components/schemas/${id}`
+  const { schemas: all } = z.toJSONSchema(schemas, { uri, io: 'input', unrepresentable: 'any' })
+  return Object.fromEntries(
+    Object.entries(all).map(([id, { $schema: _, $id: __, ...schema }]) => [id, schema]),
+  )
+}
+
+function nameOf(method: string, path: string): string {
+  const words = path.split(/[^A-Za-z0-9]+/).filter((word) => word !== '')
+  return [method.toLowerCase(), ...words].join('_')
+}

@@ -1,0 +1,287 @@
+/**
+ * The HTTP surface of a node: Fastify for requests, `ws` for WebSockets, on one Node server whose time limits close what
+ * dawdles. What the routes do is in their own files; here they are registered, guarded and closed.
+ */
+import { createServer, type IncomingMessage, type Server, type ServerResponse } from 'node:http'
+import type { AddressInfo } from 'node:net'
+import type { Duplex } from 'node:stream'
+import Fastify, { type FastifyInstance, type FastifyReply, type FastifyRequest } from 'fastify'
+import { SkeinError } from '../core/kernel/error.js'
+import type { SkeinNode } from '../runtime/node-api.js'
+import { clusterRoutes } from './cluster-routes.js'
+import { bodyBytesMaxOf, dispatch, sendAnswer, sendError } from './dispatch.js'
+import { eventRoutes, eventSockets } from './event-routes.js'
+import { nodeRoutes } from './node-routes.js'
+import { olderRoutes, olderSockets } from './older-systems.js'
+import { openapiDocument } from './openapi.js'
+import { HttpProblem, notFound, problemOf, problemType } from './problem.js'
+import { Publisher } from './publish.js'
+import type { Log, Method, Route } from './route.js'
+import { answerHeaders, checkDoors, isListedOrigin, isLoopback } from './security.js'
+import { SocketHub, splitTarget } from './sockets.js'
+import { StaticFiles } from './static-files.js'
+import { systemRoutes } from './system-routes.js'
+import { WatchHub } from './watch.js'
+
+export interface HttpServerOptions {
+  readonly host: string
+  /** 0 for any free one. */
+  readonly port: number
+  readonly allowedOrigins: readonly string[]
+  readonly allowedHosts: readonly string[]
+  /** Serve other machines without a token. */
+  readonly insecure: boolean
+  /** Built dashboard; a plain page is served without. */
+  readonly dashboardDir?: string
+  readonly log: Log
+}
+
+export interface HttpServer {
+  /** Fails with `port_in_use`, `bad_address` or `bad_config`. */
+  listen(): Promise<{ readonly host: string; readonly port: number; readonly url: string }>
+  /** Lets running requests end, for five seconds at most. Idempotent. */
+  close(): Promise<void>
+}
+
+const connectionsMax = 4_096
+const closeDeadlineMs = 5_000
+
+export function createHttpServer(node: SkeinNode, options: HttpServerOptions): HttpServer {
+  const surface = new Surface(node, options)
+  let closing: Promise<void> | undefined
+  return {
+    listen: () => surface.listen(),
+    close: () => {
+      closing ??= surface.close()
+      return closing
+    },
+  }
+}
+
+class Surface {
+  private readonly options: HttpServerOptions
+  private readonly routes: readonly Route[]
+  private readonly methodsByPath = new Map<string, Method[]>()
+  private readonly watch: WatchHub
+  private readonly sockets: SocketHub
+  private readonly files = new StaticFiles()
+  private readonly app: FastifyInstance
+  private server!: Server
+
+  constructor(node: SkeinNode, options: HttpServerOptions) {
+    this.options = options
+    const publisher = new Publisher(node)
+    this.watch = new WatchHub(node)
+    const socketRoutes = [...eventSockets(node, publisher), ...olderSockets(node)]
+    this.sockets = new SocketHub(socketRoutes, options, options.log)
+    let document: string | undefined
+    this.routes = [
+      ...clusterRoutes(node, this.watch),
+      ...nodeRoutes(node),
+      ...eventRoutes(node, publisher),
+      ...olderRoutes(node, publisher),
+      ...systemRoutes(node, {
+        openSockets: () => this.sockets.size,
+        openapi: () => {
+          document ??= openapiDocument(this.routes, socketRoutes, node.self.version)
+          return document
+        },
+      }),
+    ]
+    this.app = this.build()
+  }
+
+  async listen(): Promise<{ host: string; port: number; url: string }> {
+    const { host, port, insecure } = this.options
+    if (!isLoopback(host) && !insecure) {
+      throw new SkeinError(
+        'bad_config',
+        `host: ${host} is reachable from other machines, which needs insecure`,
+        {
+          details: { field: 'host', given: host, allowed: 'a loopback address, or insecure' },
+        },
+      )
+    }
+    await this.files.load(this.options.dashboardDir)
+    await this.app.ready()
+    await bind(this.server, host, port)
+    const bound = (this.server.address() as AddressInfo).port
+    const shown = host.includes(':') ? `[${host}]` : host
+    return { host, port: bound, url: `http://${shown}:${bound}` }
+  }
+
+  async close(): Promise<void> {
+    this.watch.close()
+    const ended = new Promise<void>((resolve) => {
+      if (this.server.listening) this.server.close(() => resolve())
+      else resolve()
+    })
+    await this.sockets.close(1_000)
+    this.server.closeIdleConnections()
+    const cut = setTimeout(() => this.server.closeAllConnections(), closeDeadlineMs)
+    await ended
+    clearTimeout(cut)
+    await this.app.close()
+  }
+
+  private build(): FastifyInstance {
+    const app = Fastify({
+      logger: false,
+      bodyLimit: 1_048_576,
+      routerOptions: { ignoreTrailingSlash: true, maxParamLength: 512 },
+      frameworkErrors: (error, _request, reply) => {
+        sendError(reply as unknown as FastifyReply, error, this.options.log)
+      },
+      serverFactory: (handler) => {
+        this.server = this.createServer(handler)
+        return this.server
+      },
+    })
+    app.removeAllContentTypeParsers()
+    app.addContentTypeParser('*', { parseAs: 'buffer' }, (_request, body, done) => done(null, body))
+    app.addHook('onRequest', async (request, reply) => this.guard(request, reply))
+    app.setErrorHandler((error, _request, reply) => sendError(reply, error, this.options.log))
+    app.setNotFoundHandler((request, reply) => this.fallback(request, reply))
+    for (const route of this.routes) {
+      this.methodsByPath.set(route.path, [...(this.methodsByPath.get(route.path) ?? []), route.method])
+      app.route({
+        method: route.method,
+        url: route.path.replaceAll(/\{(\w+)\}/g, ':$1'),
+        bodyLimit: bodyBytesMaxOf(route),
+        handler: (request, reply) => dispatch(route, request, reply),
+      })
+    }
+    return app
+  }
+
+  private createServer(handler: (request: IncomingMessage, response: ServerResponse) => void): Server {
+    const server = createServer(
+      {
+        headersTimeout: 5_000,
+        requestTimeout: 15_000,
+        connectionsCheckingInterval: 1_000,
+        keepAliveTimeout: 10_000,
+        maxHeaderSize: 16_384,
+        noDelay: true,
+      },
+      handler,
+    )
+    server.maxConnections = connectionsMax
+    server.on('upgrade', (request: IncomingMessage, stream: Duplex, head: Buffer) =>
+      this.sockets.upgrade(request, stream, head),
+    )
+    server.on('clientError', answerBrokenRequest)
+    return server
+  }
+
+  private async guard(request: FastifyRequest, reply: FastifyReply): Promise<void> {
+    reply.headers(answerHeaders)
+    const { host, origin } = request.headers
+    if (origin !== undefined && isListedOrigin(origin, this.options)) {
+      reply.headers({
+        'access-control-allow-origin': origin,
+        vary: 'Origin',
+        'cross-origin-resource-policy': 'cross-origin',
+      })
+    }
+    if (request.method === 'GET' || request.method === 'HEAD') return
+    checkDoors({ host, origin }, this.options)
+    const encoding = request.headers['content-encoding']
+    if (encoding !== undefined && encoding.toLowerCase() !== 'identity') {
+      throw new HttpProblem(
+        'unsupported_media_type',
+        `Content-Encoding: got ${JSON.stringify(encoding)}, allowed is none`,
+        {
+          details: { field: 'Content-Encoding', given: encoding, allowed: 'none' },
+        },
+      )
+    }
+  }
+
+  /** What no route took: a file, a preflight, a known path with another method, or nothing. */
+  private async fallback(request: FastifyRequest, reply: FastifyReply): Promise<unknown> {
+    const { path } = splitTarget(request.url)
+    const isRead = request.method === 'GET' || request.method === 'HEAD'
+    if (isRead && this.sockets.has(path)) {
+      throw new HttpProblem('invalid_argument', `${path} speaks WebSocket`, {
+        status: 426,
+        headers: { upgrade: 'websocket', connection: 'Upgrade' },
+      })
+    }
+    if (isRead) {
+      const file = await this.files.read(path)
+      if (file !== undefined) return sendAnswer(reply, file)
+    }
+    const methods = this.methodsOf(path)
+    if (methods.length === 0) throw notFound(`Path ${path.slice(0, 200)}`)
+    const allow = methods.join(', ')
+    if (request.method === 'OPTIONS') {
+      const cors = { 'access-control-allow-methods': allow, 'access-control-allow-headers': 'content-type' }
+      return reply
+        .code(204)
+        .headers({ allow, ...cors })
+        .send()
+    }
+    throw new HttpProblem(
+      'method_not_allowed',
+      `${request.method} is not for this path; allowed is ${allow}`,
+      {
+        headers: { allow },
+        details: { field: 'method', given: request.method, allowed: allow },
+      },
+    )
+  }
+
+  private methodsOf(path: string): string[] {
+    const given = path.replace(/(?<=.)\/$/, '').split('/')
+    const methods = new Set<string>()
+    for (const [pattern, list] of this.methodsByPath) {
+      const parts = pattern.split('/')
+      const matches =
+        parts.length === given.length &&
+        parts.every((part, at) => part === given[at] || (part.startsWith('{') && given[at] !== ''))
+      if (matches) for (const method of list) methods.add(method)
+    }
+    if (methods.size === 0 && (this.files.has(path) || this.sockets.has(path))) methods.add('GET')
+    if (methods.has('GET')) methods.add('HEAD')
+    return [...methods]
+  }
+}
+
+function bind(server: Server, host: string, port: number): Promise<void> {
+  return new Promise((resolve, reject) => {
+    const fail = (error: NodeJS.ErrnoException) => {
+      const code = error.code === 'EADDRINUSE' ? 'port_in_use' : 'bad_address'
+      const reason = code === 'port_in_use' ? 'is taken by another process' : `cannot be used (${error.code})`
+      reject(
+        new SkeinError(code, `port: ${host}:${port} ${reason}`, { details: { host, port }, cause: error }),
+      )
+    }
+    server.once('error', fail)
+    server.listen(port, host, () => {
+      server.off('error', fail)
+      resolve()
+    })
+  })
+}
+
+const brokenStatus = new Map([
+  ['ERR_HTTP_REQUEST_TIMEOUT', { status: 408, detail: 'The request took too long to arrive' }],
+  ['HPE_HEADER_OVERFLOW', { status: 431, detail: 'The headers are larger than 16384 bytes' }],
+])
+
+/** Below HTTP there is no reply object, only the connection. */
+function answerBrokenRequest(error: NodeJS.ErrnoException, stream: Duplex): void {
+  if (!stream.writable || error.code === 'ECONNRESET') {
+    stream.destroy()
+    return
+  }
+  const { status, detail } = brokenStatus.get(error.code ?? '') ?? {
+    status: 400,
+    detail: 'This is not an HTTP request',
+  }
+  const { problem } = problemOf(new HttpProblem('protocol_violation', detail, { status }))
+  const body = JSON.stringify(problem)
+  const head = `HTTP/1.1 ${status} ${problem.title}\r\ncontent-type: ${problemType}\r\nconnection: close`
+  stream.end(`${head}\r\ncontent-length: ${Buffer.byteLength(body)}\r\n\r\n${body}`)
+}

@@ -1,0 +1,71 @@
+/** What machines ask of a process rather than of a cluster: health, metrics, the description of this surface. */
+import type { SkeinNode } from '../runtime/node-api.js'
+import { healthSchema } from './contract.js'
+import { type Route, route } from './route.js'
+
+export interface SystemSources {
+  readonly openSockets: () => number
+  readonly openapi: () => string
+}
+
+export function systemRoutes(node: SkeinNode, sources: SystemSources): Route[] {
+  return [
+    route({
+      method: 'GET',
+      path: '/livez',
+      summary: 'The process answers',
+      answers: { 200: { description: 'Alive', schema: healthSchema } },
+      handle: () => ({ body: { status: 'ok' } }),
+    }),
+    route({
+      method: 'GET',
+      path: '/readyz',
+      summary: 'The node takes work',
+      answers: {
+        200: { description: 'Ready', schema: healthSchema },
+        503: { description: 'Not ready, with reasons', schema: healthSchema },
+      },
+      handle: () => {
+        const reasons = unreadiness(node)
+        return reasons.length === 0
+          ? { body: { status: 'ok' } }
+          : { status: 503, headers: { 'retry-after': '1' }, body: { status: 'unavailable', reasons } }
+      },
+    }),
+    route({
+      method: 'GET',
+      path: '/metrics',
+      summary: 'Prometheus text',
+      answers: { 200: { description: 'Metrics', type: 'text/plain' } },
+      handle: async () => ({
+        contentType: node.metrics.contentType,
+        body: withSockets(await node.metrics.text(), sources.openSockets()),
+      }),
+    }),
+    route({
+      method: 'GET',
+      path: '/openapi.json',
+      summary: 'This surface, as OpenAPI 3.1',
+      answers: { 200: { description: 'OpenAPI document', type: 'application/json' } },
+      handle: () => ({ contentType: 'application/json; charset=utf-8', body: sources.openapi() }),
+    }),
+  ]
+}
+
+function unreadiness(node: SkeinNode): string[] {
+  const status = node.cluster.status()
+  const { lifecycle } = status.node
+  return [
+    ...(lifecycle === 'active' ? [] : [`lifecycle is ${lifecycle}`]),
+    ...(status.isQuorumAvailable ? [] : ['no quorum']),
+    ...(status.store.ok ? [] : [`store: ${status.store.detail}`]),
+    ...(status.journal.ok ? [] : [`journal: ${status.journal.detail}`]),
+  ]
+}
+
+function withSockets(text: string, open: number): string {
+  const name = 'skein_ws_connections'
+  if (text.includes(`# TYPE ${name} `)) return text
+  const separator = text.endsWith('\n') || text === '' ? '' : '\n'
+  return `${text}${separator}# HELP ${name} Open WebSockets\n# TYPE ${name} gauge\n${name} ${open}\n`
+}

@@ -1,0 +1,59 @@
+import { describe, expect, it } from 'vitest'
+import { checkDoors, isLoopback } from '../../src/http/security.js'
+
+const doors = { host: '127.0.0.1', allowedHosts: ['skein.local'], allowedOrigins: ['https://ok.example'] }
+
+describe('hosts', () => {
+  it.each([
+    'localhost',
+    'LOCALHOST:8151',
+    '127.0.0.1:8151',
+    '127.9.9.9',
+    '[::1]:8151',
+    'skein.local',
+    'Skein.Local:80',
+  ])('%s is one of ours', (host) => expect(() => checkDoors({ host }, doors)).not.toThrow())
+
+  it.each([
+    undefined,
+    '',
+    'evil.example',
+    '127.0.0.1.evil.example',
+    'localhost.evil',
+    '10.0.0.1',
+    'a@127.0.0.1',
+    '[::2]',
+    '0.0.0.0',
+    'localhost:x',
+  ])('%s is not', (host) =>
+    expect(() => checkDoors({ host }, doors)).toThrow(expect.objectContaining({ code: 'forbidden_origin' })),
+  )
+
+  it('knows the loopback addresses', () => {
+    expect(['127.0.0.1', '::1', 'localhost', '::ffff:127.0.0.1'].every(isLoopback)).toBe(true)
+    expect(['0.0.0.0', '::', '192.168.0.1', 'example.com'].some(isLoopback)).toBe(false)
+  })
+})
+
+describe('origins', () => {
+  const host = 'localhost:8151'
+
+  it.each([undefined, 'http://localhost:8151', 'http://LOCALHOST:8151', 'https://ok.example'])(
+    '%s may write',
+    (origin) => expect(() => checkDoors({ host, origin }, doors)).not.toThrow(),
+  )
+
+  it.each([
+    'null',
+    '',
+    'http://localhost',
+    'http://localhost:8152',
+    'http://evil.example',
+    'file://localhost:8151',
+    'https://ok.example.evil',
+  ])('%s may not', (origin) =>
+    expect(() => checkDoors({ host, origin }, doors)).toThrow(
+      expect.objectContaining({ code: 'forbidden_origin' }),
+    ),
+  )
+})
