@@ -27,10 +27,8 @@ export const limits = {
   batchBytesMax: 5 * 1_048_576,
 } as const
 
-export const nodeIdSchema = z
-  .string()
-  .regex(/^[A-Za-z0-9._-]{1,64}$/, '1 to 64 characters of A-Z a-z 0-9 . _ -')
-export const streamSchema = z.string().regex(limits.streamPattern, limits.streamAllowed)
+const nodeIdSchema = z.string().regex(/^[A-Za-z0-9._-]{1,64}$/, '1 to 64 characters of A-Z a-z 0-9 . _ -')
+const streamSchema = z.string().regex(limits.streamPattern, limits.streamAllowed)
 export const keySchema = z
   .string()
   .min(1)
@@ -113,7 +111,7 @@ export const heartbeatSchema = named(
 )
 export const successSchema = named('Success', z.object({ success: z.literal(true) }))
 
-export const evidenceSchema = z.object({
+const evidenceSchema = z.object({
   at: time,
   kind: z.string(),
   observer: z.string(),
@@ -135,7 +133,7 @@ export const whySchema = named(
 export type WhyJson = z.infer<typeof whySchema>
 
 const durationAllowed = 'seconds as a number, or text such as 500ms, 30s, 2m, 1h'
-export const durationSchema = z
+const durationSchema = z
   .union([z.number().min(0).max(86_400), z.string().regex(/^\d{1,9}(ms|s|m|h)$/, durationAllowed)], {
     error: durationAllowed,
   })
@@ -172,7 +170,7 @@ export const dryRunSchema = named(
   }),
 )
 
-export const leaderViewSchema = z.object({ node_id: z.string(), address: z.string(), is_self: z.boolean() })
+const leaderViewSchema = z.object({ node_id: z.string(), address: z.string(), is_self: z.boolean() })
 export const leaderSchema = named(
   'Leader',
   z.object({ leader: leaderViewSchema, leader_id: z.string(), leader_address: z.string(), term: count }),
@@ -182,7 +180,7 @@ export const promotedSchema = named(
   z.object({ success: z.literal(true), is_leader: z.boolean(), leader_id: z.string(), term: count }),
 )
 
-export const engineSchema = z.object({
+const engineSchema = z.object({
   driver: z.string(),
   identity: z.string(),
   ok: z.boolean(),
@@ -217,7 +215,7 @@ export const clusterStatusSchema = named(
 )
 export type ClusterStatusJson = z.infer<typeof clusterStatusSchema>
 
-export const peerSchema = z.object({
+const peerSchema = z.object({
   server_id: z.string(),
   address: z.string(),
   status: z.enum(['healthy', 'suspected', 'down']),
@@ -251,7 +249,7 @@ export const statsSchema = named(
   }),
 )
 
-export const shardSchema = z.object({
+const shardSchema = z.object({
   shard: count,
   epoch: count,
   owner: nullableId,
@@ -343,7 +341,7 @@ export const eventInputSchema = named(
   }),
 )
 export const publishBodySchema = named('PublishBody', z.union([eventInputSchema, z.array(eventInputSchema)]))
-export const publishResultSchema = z.object({
+const publishResultSchema = z.object({
   id: nullableId,
   status: z.enum(['accepted', 'duplicate', 'rejected']),
   shard: count.nullable(),

@@ -65,12 +65,12 @@ function problemOfEvent(value: Readonly<Record<string, unknown>>, id: unknown): 
   return undefined
 }
 
-export function isStream(value: unknown): value is string {
+function isStream(value: unknown): value is string {
   return typeof value === 'string' && limits.streamPattern.test(value)
 }
 
 /** Control characters are legal in keys and ids; half a surrogate pair is not, as it would come back changed. */
-export function isKey(value: unknown): value is string {
+function isKey(value: unknown): value is string {
   return (
     isText(value, 1, limits.keyBytesMax) &&
     (value.length * 3 <= limits.keyBytesMax || utf8Length(value) <= limits.keyBytesMax)
@@ -100,7 +100,7 @@ export function parseEvents(bytes: Buffer, contentType: string): EventBatch {
 }
 
 /** One event a line; empty lines are passed over. */
-export function parseLines(bytes: Buffer): CheckedEvent[] {
+function parseLines(bytes: Buffer): CheckedEvent[] {
   const events: CheckedEvent[] = []
   for (let from = 0, line = 1; from < bytes.length; line++) {
     const newline = bytes.indexOf(0x0a, from)

@@ -132,7 +132,7 @@ async function ingest(bytes: Buffer, isBinary: boolean, publisher: Publisher): P
 /** Unsent bytes a slow reader may have waiting; what comes above it is passed over and counted. */
 const tailBufferedBytesMax = 1_048_576
 
-export function serveTail(
+function serveTail(
   socket: WebSocket,
   node: SkeinNode,
   query: { readonly stream?: string | undefined; readonly key?: string | undefined },

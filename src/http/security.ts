@@ -58,7 +58,7 @@ export function checkDoors(
   }
 }
 
-export function isOriginAllowed(origin: string | undefined, host: string, doors: Doors): boolean {
+function isOriginAllowed(origin: string | undefined, host: string, doors: Doors): boolean {
   if (origin === undefined || isListedOrigin(origin, doors)) return true
   const url = parseUrl(origin)
   if (url === undefined || (url.protocol !== 'http:' && url.protocol !== 'https:')) return false

@@ -48,7 +48,12 @@ export class SocketHub {
       const { route, query } = this.check(request)
       this.server.handleUpgrade(request, stream, head, (socket) => {
         this.admit(socket)
-        route.open(socket, query, request)
+        try {
+          route.open(socket, query, request)
+        } catch (error) {
+          this.log.warn({ error: String(error) }, 'websocket refused')
+          socket.close(1011, 'the node cannot serve this now')
+        }
       })
     } catch (error) {
       refuse(stream, error)

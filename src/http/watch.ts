@@ -30,6 +30,7 @@ export class WatchHub {
     if (this.clients.size >= clientsMax) {
       throw new HttpProblem('overloaded', `${clientsMax} clients watch already`, { retryable: true })
     }
+    void this.boot // Throws while the node has not joined yet, when it can still be told.
     reply.hijack()
     const response = reply.raw
     const headers = {
@@ -84,10 +85,16 @@ export class WatchHub {
     return Number(digits)
   }
 
+  /** A node that cannot speak for itself any more lets its watchers go. */
   private sendState(): void {
-    const { status, nodes } = snapshotJson(this.node)
-    const data = { status, nodes }
-    const text = `event: state\ndata: ${JSON.stringify(data)}\n\n`
+    let text: string
+    try {
+      const { status, nodes } = snapshotJson(this.node)
+      text = `event: state\ndata: ${JSON.stringify({ status, nodes })}\n\n`
+    } catch {
+      this.close()
+      return
+    }
     for (const response of [...this.clients.keys()]) this.writeText(response, text)
   }
 

@@ -28,9 +28,7 @@ beforeAll(async () => {
   directory = await mkdtemp(join(tmpdir(), 'skein-http-'))
   node = await createNode({
     nodeId: 'node-1',
-    dataDir: directory,
-    store: 'memory',
-    journal: 'memory',
+    dataDir: join(directory, 'node-1'),
     threads: 'inline',
     http: false,
     peerPort: 0,
