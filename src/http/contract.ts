@@ -281,7 +281,7 @@ export const feedEventSchema = named(
 )
 export type FeedEventJson = z.infer<typeof feedEventSchema>
 export const historySchema = named('History', z.object({ events: z.array(feedEventSchema), count }))
-export const snapshotSchema = named(
+const snapshotSchema = named(
   'Snapshot',
   z.object({ status: clusterStatusSchema, nodes: z.array(nodeSchema), shards: z.array(shardSchema) }),
 )
@@ -363,7 +363,7 @@ export const publishedSchema = named(
 )
 export type PublishedJson = z.infer<typeof publishedSchema>
 
-export const eventSchema = named(
+const eventSchema = named(
   'Event',
   z.object({
     id: z.string(),

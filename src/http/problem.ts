@@ -101,7 +101,7 @@ export function notFound(what: string): HttpProblem {
 }
 
 /** A short, single-line picture of any value. */
-export function describe(value: unknown): string {
+function describe(value: unknown): string {
   if (value === undefined) return 'nothing'
   const text =
     typeof value === 'object' && value !== null ? shape(value) : (JSON.stringify(value) ?? typeof value)

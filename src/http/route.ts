@@ -10,7 +10,7 @@ import type { ErrorCode } from '../core/kernel/error.js'
 
 export type Method = 'GET' | 'POST' | 'PUT' | 'DELETE'
 
-export interface RouteRequest<Q, B> {
+interface RouteRequest<Q, B> {
   /** Decoded path parameters. */
   readonly params: Readonly<Record<string, string>>
   readonly query: Q

@@ -22,7 +22,7 @@ import type {
 } from './contract.js'
 
 /** Null for the facade's 0, which stands for never. */
-export function timeText(ms: number): string | null {
+function timeText(ms: number): string | null {
   return ms > 0 && ms < 8.64e15 ? new Date(ms).toISOString() : null
 }
 
