@@ -1,0 +1,66 @@
+/**
+ * The only door to the node: relative paths of the HTTP contract, JSON in, a deadline on each request, and a problem document
+ * turned into one readable sentence. Nothing here knows what the answers are for.
+ */
+import type {
+  ClusterStatusJson,
+  FeedEventJson,
+  NodeJson,
+  SnapshotJson,
+  WhyJson,
+} from '../../src/http/contract.js'
+
+export type { ClusterStatusJson, FeedEventJson, NodeJson, WhyJson }
+export type ShardJson = SnapshotJson['shards'][number]
+
+const requestTimeoutMs = 5_000
+const historyLimit = 500
+
+/** Relative to the page, so that a reverse proxy may put the node under a prefix. */
+export const watchPath = 'api/cluster/watch'
+
+export function fetchStatus(): Promise<ClusterStatusJson> {
+  return getJson('api/cluster/status')
+}
+
+export async function fetchNodes(): Promise<NodeJson[]> {
+  const { nodes } = await getJson<{ nodes: NodeJson[] }>('api/cluster/nodes')
+  return nodes
+}
+
+export async function fetchShards(): Promise<ShardJson[]> {
+  const { shards } = await getJson<{ shards: ShardJson[] }>('api/cluster/shards')
+  return shards
+}
+
+/** Oldest first. */
+export async function fetchHistory(): Promise<FeedEventJson[]> {
+  const { events, history } = await getJson<{ events?: FeedEventJson[]; history?: FeedEventJson[] }>(
+    `api/cluster/history?limit=${historyLimit}`,
+  )
+  return (events ?? history ?? []).toSorted((a, b) => a.seq - b.seq)
+}
+
+export function fetchWhy(nodeId: string): Promise<WhyJson> {
+  return getJson(`api/cluster/nodes/${encodeURIComponent(nodeId)}/why`)
+}
+
+async function getJson<T>(path: string): Promise<T> {
+  const response = await fetch(path, {
+    headers: { accept: 'application/json' },
+    signal: AbortSignal.timeout(requestTimeoutMs),
+  }).catch((cause: unknown) => {
+    const isLate = cause instanceof DOMException && cause.name === 'TimeoutError'
+    throw new Error(isLate ? `no answer within ${requestTimeoutMs / 1_000} s` : 'the node does not answer', {
+      cause,
+    })
+  })
+  if (!response.ok) throw new Error(await problemText(response))
+  return (await response.json()) as T
+}
+
+async function problemText(response: Response): Promise<string> {
+  const problem = (await response.json().catch(() => null)) as { detail?: unknown; title?: unknown } | null
+  const said = problem?.detail ?? problem?.title
+  return typeof said === 'string' ? `${said} (${response.status})` : `the node answered ${response.status}`
+}

@@ -1,0 +1,225 @@
+/**
+ * What the page knows, kept fresh: one chain of requests at a time, every second, slower and slower while the node does not
+ * answer; the watch stream brings what happened and asks for a refresh at once. A hidden tab asks nothing and holds no
+ * connection. The views only ever see an immutable `LiveState`.
+ */
+import {
+  type ClusterStatusJson,
+  type FeedEventJson,
+  fetchHistory,
+  fetchNodes,
+  fetchShards,
+  fetchStatus,
+  type NodeJson,
+  type ShardJson,
+  watchPath,
+} from './http-client.js'
+
+const pollPeriodMs = 1_000
+const backoffMsMax = 15_000
+const refreshDelayMs = 60
+const keptEventsMax = 2_000
+const ratesKeptMs = 3 * 60_000
+
+export interface RatePoint {
+  readonly atMs: number
+  readonly perSecond: number
+}
+
+export interface LiveState {
+  readonly status: ClusterStatusJson | null
+  readonly nodes: readonly NodeJson[]
+  readonly shards: readonly ShardJson[]
+  /** Oldest first. */
+  readonly history: readonly FeedEventJson[]
+  readonly rates: readonly RatePoint[]
+  /** This browser's clock when the last whole answer came; 0 before the first. */
+  readonly freshAtMs: number
+  /** What to add to this browser's clock to get the node's. */
+  readonly clockOffsetMs: number
+  readonly failures: number
+  readonly error: string | null
+  readonly retryAtMs: number
+  readonly isStreaming: boolean
+  readonly isPaused: boolean
+}
+
+const emptyState: LiveState = {
+  status: null,
+  nodes: [],
+  shards: [],
+  history: [],
+  rates: [],
+  freshAtMs: 0,
+  clockOffsetMs: 0,
+  failures: 0,
+  error: null,
+  retryAtMs: 0,
+  isStreaming: false,
+  isPaused: false,
+}
+
+export class LiveData {
+  private readonly document: Document
+  private readonly listeners = new Set<(state: LiveState) => void>()
+  private current = emptyState
+  private timer: ReturnType<typeof setTimeout> | undefined
+  private dueAtMs = Number.POSITIVE_INFINITY
+  private isAsking = false
+  private isRefreshWanted = false
+  private needsHistory = true
+  private source: EventSource | undefined
+  /** Came over the stream since its snapshot: history fetched meanwhile may or may not hold them. */
+  private streamed: FeedEventJson[] = []
+
+  constructor(page: Document) {
+    this.document = page
+  }
+
+  get state(): LiveState {
+    return this.current
+  }
+
+  start(): void {
+    this.document.addEventListener('visibilitychange', () => this.onVisibility())
+    this.onVisibility()
+  }
+
+  subscribe(listener: (state: LiveState) => void): () => void {
+    this.listeners.add(listener)
+    return () => void this.listeners.delete(listener)
+  }
+
+  /** Asks now, or once more as soon as the running chain ends. */
+  refresh(): void {
+    if (this.isAsking) this.isRefreshWanted = true
+    else this.schedule(0)
+  }
+
+  private update(change: Partial<LiveState>): void {
+    this.current = { ...this.current, ...change }
+    for (const listener of this.listeners) listener(this.current)
+  }
+
+  private onVisibility(): void {
+    if (this.document.hidden) {
+      this.unschedule()
+      this.closeStream()
+      this.update({ isPaused: true })
+    } else {
+      this.update({ isPaused: false })
+      this.openStream()
+      this.refresh()
+    }
+  }
+
+  /** The earlier wish wins: a storm of events must not put the next request off for ever. */
+  private schedule(delayMs: number): void {
+    const dueAtMs = Date.now() + delayMs
+    if (this.document.hidden || dueAtMs >= this.dueAtMs) return
+    this.unschedule()
+    this.dueAtMs = dueAtMs
+    this.timer = setTimeout(() => void this.ask(), delayMs)
+  }
+
+  private unschedule(): void {
+    clearTimeout(this.timer)
+    this.dueAtMs = Number.POSITIVE_INFINITY
+  }
+
+  private async ask(): Promise<void> {
+    this.unschedule()
+    if (this.isAsking) return
+    this.isAsking = true
+    this.isRefreshWanted = false
+    try {
+      const status = await fetchStatus()
+      const nodes = await fetchNodes()
+      const shards = await fetchShards()
+      if (this.needsHistory || !this.current.isStreaming) await this.loadHistory()
+      this.accept(status, nodes, shards)
+    } catch (error) {
+      this.fail(error instanceof Error ? error.message : String(error))
+    } finally {
+      this.isAsking = false
+    }
+    if (this.current.failures > 0) this.schedule(Math.max(0, this.current.retryAtMs - Date.now()))
+    else this.schedule(this.isRefreshWanted ? refreshDelayMs : pollPeriodMs)
+  }
+
+  private accept(status: ClusterStatusJson, nodes: readonly NodeJson[], shards: readonly ShardJson[]): void {
+    const nowMs = Date.now()
+    const nodeMs = Date.parse(status.time)
+    const point = { atMs: nowMs, perSecond: status.events_per_second }
+    this.update({
+      status,
+      nodes: nodes.toSorted((a, b) => a.id.localeCompare(b.id, undefined, { numeric: true })),
+      shards,
+      rates: [...this.current.rates.filter(({ atMs }) => nowMs - atMs <= ratesKeptMs), point],
+      freshAtMs: nowMs,
+      clockOffsetMs: Number.isNaN(nodeMs) ? 0 : nodeMs - nowMs,
+      failures: 0,
+      error: null,
+    })
+    if (this.source?.readyState === EventSource.CLOSED) this.openStream()
+  }
+
+  private fail(error: string): void {
+    const failures = this.current.failures + 1
+    const delayMs = Math.min(backoffMsMax, pollPeriodMs * 2 ** (failures - 1)) * (0.8 + Math.random() * 0.4)
+    this.update({ failures, error, retryAtMs: Date.now() + delayMs })
+  }
+
+  private async loadHistory(): Promise<void> {
+    this.needsHistory = false
+    const fetched = await fetchHistory().catch((error: unknown) => {
+      this.needsHistory = true
+      throw error
+    })
+    const newestSeq = fetched.at(-1)?.seq ?? 0
+    this.update({ history: [...fetched, ...this.streamed.filter(({ seq }) => seq > newestSeq)] })
+  }
+
+  private openStream(): void {
+    this.closeStream()
+    const source = new EventSource(watchPath)
+    this.source = source
+    source.onopen = () => this.update({ isStreaming: true })
+    source.onerror = () => this.update({ isStreaming: false })
+    source.addEventListener('snapshot', () => {
+      // The node may be another process than before, whose numbers start again: what it remembers is all there is.
+      this.streamed = []
+      this.needsHistory = true
+      this.refresh()
+    })
+    for (const name of ['feed', 'delta'])
+      source.addEventListener(name, (message) => this.onFeed(message.data))
+  }
+
+  private closeStream(): void {
+    this.source?.close()
+    this.source = undefined
+    this.update({ isStreaming: false })
+  }
+
+  private onFeed(data: unknown): void {
+    const event = parseFeed(data)
+    if (event === null) return
+    this.streamed = [...this.streamed, event].slice(-keptEventsMax)
+    const { history } = this.current
+    if ((history.at(-1)?.seq ?? 0) < event.seq)
+      this.update({ history: [...history, event].slice(-keptEventsMax) })
+    if (this.isAsking) this.isRefreshWanted = true
+    else this.schedule(refreshDelayMs)
+  }
+}
+
+function parseFeed(data: unknown): FeedEventJson | null {
+  try {
+    const event = JSON.parse(String(data)) as FeedEventJson
+    return typeof event.seq === 'number' && typeof event.event === 'string' ? event : null
+  } catch {
+    // A stream of another version: the polls still tell the state.
+    return null
+  }
+}

@@ -1,0 +1,85 @@
+/** The shard map as one small cell per shard, coloured by owner. One tab stop: arrow keys walk the cells, a line tells the facts. */
+import { useState } from 'preact/hooks'
+import type { ShardJson } from './http-client.js'
+import type { OwnerColors } from './owner-colors.js'
+
+const stepByKey: Readonly<Record<string, number>> = {
+  ArrowRight: 1,
+  ArrowLeft: -1,
+  ArrowDown: 32,
+  ArrowUp: -32,
+}
+
+export function ShardsPanel({ shards, colors }: { shards: readonly ShardJson[]; colors: OwnerColors }) {
+  const [cursor, setCursor] = useState<number | null>(null)
+  const [shown, setShown] = useState<string | null>(null)
+  const owned = new Map<string, number>()
+  for (const { owner } of shards) owned.set(owner ?? '', (owned.get(owner ?? '') ?? 0) + 1)
+  const owners = [...owned].toSorted(([a], [b]) => a.localeCompare(b, undefined, { numeric: true }))
+  const moving = shards.filter(({ state }) => state === 'moving').length
+  const current = cursor === null ? undefined : shards[cursor]
+  const onKeyDown = (event: KeyboardEvent) => {
+    const step = stepByKey[event.key]
+    if (step === undefined) return
+    event.preventDefault()
+    setCursor(Math.min(shards.length - 1, Math.max(0, (cursor ?? 0) + step)))
+  }
+  return (
+    <section class="panel" aria-labelledby="shards-title">
+      <div class="panel-head">
+        <h2 id="shards-title">Shards by owner</h2>
+        <span class="aside">
+          {shards.length} shards{moving > 0 ? `, ${moving} moving` : ''}
+        </span>
+      </div>
+      {shards.length === 0 ? <p class="empty">The shard map is not made yet: a leader makes it.</p> : null}
+      <div
+        class={shown === null ? 'shards' : 'shards picked'}
+        role="listbox"
+        aria-label="Shards; arrow keys walk them"
+        aria-activedescendant={current === undefined ? undefined : `shard-${current.shard}`}
+        tabIndex={0}
+        onKeyDown={onKeyDown}
+        onFocus={() => setCursor(cursor ?? 0)}
+        onBlur={() => setCursor(null)}
+      >
+        {shards.map((shard, index) => (
+          <div
+            key={shard.shard}
+            id={`shard-${shard.shard}`}
+            role="option"
+            tabIndex={-1}
+            aria-selected={index === cursor}
+            aria-label={shardText(shard)}
+            class={`cell ${shard.state}${shown === (shard.owner ?? '') ? ' shown' : ''}`}
+            style={{ background: colors.of(shard.owner) }}
+            data-tip={shardText(shard)}
+          />
+        ))}
+      </div>
+      <ul class="legend" aria-label="Owners">
+        {owners.map(([owner, count]) => (
+          <li key={owner}>
+            <button
+              type="button"
+              class="key"
+              aria-pressed={shown === owner}
+              onClick={() => setShown(shown === owner ? null : owner)}
+            >
+              <span class="swatch" style={{ background: colors.of(owner === '' ? null : owner) }} />{' '}
+              {owner === '' ? 'unassigned' : owner} <b>{count}</b>
+            </button>
+          </li>
+        ))}
+      </ul>
+      <p class="aside cursor-line">
+        {current === undefined ? '' : shardText(current).replaceAll('\n', ', ')}
+      </p>
+    </section>
+  )
+}
+
+function shardText({ shard, owner, epoch, state, target }: ShardJson): string {
+  const move = state === 'moving' && target !== null ? `\nmoving to ${target}` : ''
+  return `shard ${shard}\nowner ${owner ?? 'nobody'}\nepoch ${epoch}${move}`
+}

@@ -1,0 +1,160 @@
+/**
+ * The dashboard in a real browser against a real node: what a person sees first is there, the browser complains about nothing,
+ * and the same holds under the strictest content security policy we promise to work with. The page is built into a directory
+ * of its own, so that this test needs no build before it and disturbs none.
+ */
+import { existsSync } from 'node:fs'
+import { mkdtemp, readFile, rm } from 'node:fs/promises'
+import { tmpdir } from 'node:os'
+import { extname, join } from 'node:path'
+import { fileURLToPath } from 'node:url'
+import { type Browser, chromium, type Page } from 'playwright-core'
+import { build } from 'vite'
+import { afterAll, beforeAll, describe, expect, it } from 'vitest'
+import { createNode } from '../../src/runtime/create-node.js'
+import type { SkeinNode } from '../../src/runtime/node-api.js'
+
+const executablePath = process.env.CHROMIUM ?? '/usr/bin/chromium'
+const hasBrowser = existsSync(executablePath)
+const startDeadlineMs = 60_000
+const seeDeadlineMs = 15_000
+const strictPolicy = "default-src 'self'; style-src 'self'; img-src 'self' data:"
+const typeByExtension: Readonly<Record<string, string>> = {
+  '.html': 'text/html; charset=utf-8',
+  '.js': 'text/javascript; charset=utf-8',
+  '.css': 'text/css; charset=utf-8',
+  '.svg': 'image/svg+xml',
+}
+
+if (!hasBrowser) {
+  const reason = `no browser at ${executablePath}; set CHROMIUM to one`
+  if (process.env.CI === 'true') throw new Error(`the dashboard cannot be tested: ${reason}`)
+  process.stderr.write(`\nSKIPPED: the tests of the dashboard: ${reason}\n`)
+}
+
+describe.skipIf(!hasBrowser)('the dashboard of a real node', () => {
+  let directory: string
+  let node: SkeinNode | undefined
+  let browser: Browser | undefined
+
+  beforeAll(async () => {
+    directory = await mkdtemp(join(tmpdir(), 'skein-dashboard-'))
+    const root = fileURLToPath(new URL('../../dashboard', import.meta.url))
+    const outDir = join(directory, 'site')
+    await build({ root, configFile: join(root, 'vite.config.ts'), logLevel: 'warn', build: { outDir } })
+    node = await createNode({
+      nodeId: 'node-1',
+      clusterName: 'dashboard-test',
+      dataDir: join(directory, 'data', 'node-1'),
+      port: 0,
+      peerPort: 0,
+      threads: 'inline',
+      http: true,
+      logLevel: 'warn',
+    })
+    browser = await chromium.launch({ executablePath, args: ['--no-sandbox'] })
+  }, startDeadlineMs)
+
+  afterAll(async () => {
+    await browser?.close()
+    await node?.stop({ reason: 'test over', deadlineMs: 5_000 })
+    await rm(directory, { recursive: true, force: true })
+  }, startDeadlineMs)
+
+  it('shows the node, its leader and term, and who owns the shards', async () => {
+    await withPage(async (page) => {
+      const row = page.locator('[data-node="node-1"]')
+      await row.getByText('online').waitFor({ timeout: seeDeadlineMs })
+      expect(await row.textContent()).toContain('this node')
+      await row.getByLabel('leader').waitFor({ timeout: seeDeadlineMs })
+      await page.getByText('dashboard-test').waitFor({ timeout: seeDeadlineMs })
+      const leader = page.getByTestId('leader').filter({ hasText: /leader node-1 · term [1-9]/ })
+      await leader.waitFor({ timeout: seeDeadlineMs })
+      await page.getByRole('button', { name: 'node-1 256' }).waitFor({ timeout: seeDeadlineMs })
+      expect(await page.getByRole('option').count()).toBe(256)
+      await page.getByTestId('live').filter({ hasText: 'live' }).waitFor({ timeout: seeDeadlineMs })
+      const marker = page.locator('.marker[data-tip*="elected leader"]').first()
+      await marker.waitFor({ timeout: seeDeadlineMs })
+    })
+  })
+
+  it('tells why a node has its status, and gives the focus back after Escape', async () => {
+    await withPage(async (page) => {
+      const button = page.locator('[data-node="node-1"] button')
+      await button.click({ timeout: seeDeadlineMs })
+      await page.getByRole('dialog').locator('.summary').waitFor({ timeout: seeDeadlineMs })
+      await page.keyboard.press('Escape')
+      await page.getByRole('dialog').waitFor({ state: 'detached', timeout: seeDeadlineMs })
+      expect(await button.evaluate((element) => element === element.ownerDocument.activeElement)).toBe(true)
+    })
+  })
+
+  it('tells owner and epoch of a shard to a keyboard alone', async () => {
+    await withPage(async (page) => {
+      await page.getByRole('button', { name: 'node-1 256' }).waitFor({ timeout: seeDeadlineMs })
+      await page.getByRole('listbox').focus()
+      await page.keyboard.press('ArrowDown')
+      await page.keyboard.press('ArrowRight')
+      await page.getByText(/^shard 33, owner node-1, epoch [1-9]/).waitFor({ timeout: seeDeadlineMs })
+    })
+  })
+
+  it.each([360, 1440])('fits a window %i pixels wide', async (width) => {
+    await withPage(async (page) => {
+      await page.setViewportSize({ width, height: 900 })
+      await page.locator('[data-node="node-1"]').waitFor({ timeout: seeDeadlineMs })
+      const overflow = await page.locator('html').evaluate((html) => html.scrollWidth - html.clientWidth)
+      expect(overflow).toBe(0)
+    })
+  })
+
+  it('says that the connection is lost, how old its data is, and recovers by itself', async () => {
+    const expected = /Failed to load resource/
+    await withPage(async (page) => {
+      await page.locator('[data-node="node-1"]').waitFor({ timeout: seeDeadlineMs })
+      await page.route('**/api/**', (route) => route.abort())
+      await page.getByText(/Data is \d+ s old/).waitFor({ timeout: seeDeadlineMs })
+      await page.getByTestId('live').filter({ hasText: 'lost' }).waitFor({ timeout: seeDeadlineMs })
+      await page.unroute('**/api/**')
+      await page.getByRole('button', { name: 'Try now' }).click()
+      await page.getByText('Connection lost').waitFor({ state: 'detached', timeout: seeDeadlineMs })
+    }, expected)
+  })
+
+  /** Opens the page and, at the end, wants silence from the console and from the policy. */
+  async function withPage(look: (page: Page) => Promise<void>, expected?: RegExp): Promise<void> {
+    if (browser === undefined || node === undefined) throw new Error('the node or the browser did not start')
+    const page = await browser.newPage({ viewport: { width: 1440, height: 1030 } })
+    const complaints: string[] = []
+    page.on('console', (message) => {
+      const text = message.text()
+      if (['error', 'warning'].includes(message.type()) && !expected?.test(text)) complaints.push(text)
+    })
+    page.on('pageerror', (error) => complaints.push(error.message))
+    try {
+      await serveSite(page, join(directory, 'site'))
+      await page.goto(`http://${node.self.httpAddress}/`, { timeout: seeDeadlineMs })
+      await look(page)
+    } finally {
+      await page.close()
+    }
+    // A violation of the policy is an error on the console too.
+    expect(complaints).toEqual([])
+  }
+})
+
+/** The page of this very source under the strict policy; the API stays the node's own. */
+async function serveSite(page: Page, site: string): Promise<void> {
+  await page.route(
+    (url) => !url.pathname.startsWith('/api/'),
+    async (route) => {
+      const { pathname } = new URL(route.request().url())
+      const file = pathname === '/' ? '/index.html' : pathname
+      const headers = {
+        'content-type': typeByExtension[extname(file)] ?? 'application/octet-stream',
+        'content-security-policy': strictPolicy,
+      }
+      await route.fulfill({ headers, body: await readFile(join(site, file)) })
+    },
+  )
+}
