@@ -21,8 +21,9 @@ import { RunningNode } from './node.js'
 import type { NodeConfig, SkeinNode } from './node-api.js'
 import { presets } from './presets.js'
 import { SharedState } from './shared-state.js'
+import { version } from '../core/version.js'
 
-export const version = '0.1.0'
+export { version }
 
 /** What a node is when nobody says otherwise. `dataDir`, `store` and `journal` follow from the peer port and the data directory. */
 export function withDefaults(config: Partial<NodeConfig>): NodeConfig {

@@ -270,13 +270,14 @@ export class DataPlane {
     const open = this.opened.get(shard)
     if (open === undefined || open.epoch !== epoch || this.lease !== open.lease) return
     try {
-      const last = (await this.world.journal.lastOffsets([shard])).get(shard) ?? 0
-      const own: Segment[] = last >= open.firstOffset ? [{ epoch, lease: open.lease, first: open.firstOffset, last }] : []
+      const [found] = await this.world.journal.seal(open.lease, [{ shard, epoch }])
+      const last = found?.last ?? open.firstOffset - 1
+      const own: Segment[] = found === undefined ? [] : [{ epoch, lease: open.lease, first: open.firstOffset, last }]
       const segments = [...open.sealed, ...own]
       const window = { sinceMs: Date.now() - dedupeDefaults.windowMs, countMin: dedupeDefaults.idsMin, countMax: dedupeDefaults.idsMax }
       const ids = segments.length === 0 ? [] : await this.world.journal.recentIds(shard, segments, window)
       if (this.allowedEpoch(shard) !== epoch || this.opened.get(shard) !== open) return
-      this.writer.open(shard, epoch, open.lease, Math.max(open.firstOffset - 1, last), ids.map((r) => ({ event: r, offset: r.offset, atMs: r.atMs })))
+      this.writer.open(shard, epoch, open.lease, last, ids.map((r) => ({ event: r, offset: r.offset, atMs: r.atMs })))
       this.publisher.routesChanged()
     } catch (error) {
       this.world.note('error', 'journal.reopen_failed', { shard, detail: error instanceof Error ? error.message : String(error) })

@@ -106,6 +106,11 @@ export class Checkers {
     if (epoch !== undefined && (this.settledEpochs.get(shard) ?? 0) >= epoch) this.fail('3', `${node.id} acknowledged shard ${shard} offset ${offset} under the sealed epoch ${epoch}`)
   }
 
+  /** Without its ceiling a clock can only promise to follow the wall. */
+  diskLost(nodeId: NodeId): void {
+    this.lastStamp.delete(nodeId)
+  }
+
   stamped(node: SimNode, text: string): void {
     const before = this.lastStamp.get(node.id)
     if (before !== undefined && text <= before) this.fail('hlc', `${node.id} gave out ${text} after ${before}`)
@@ -119,7 +124,7 @@ export class Checkers {
     const accused = this.cluster.node(nodeId)
     if (accused === undefined || !accused.isRunning || after.record.bootId !== accused.bootId) return
     const quietMs = this.cluster.scheduler.nowMs - Math.max(accused.lastFaultMs, this.cluster.lastNetworkFaultMs)
-    if (quietMs > 8_000) this.fail('5', `${observer.id} called ${nodeId} failed though it is well: ${evidence.detail}`)
+    if (quietMs > 2_500) this.fail('5', `${observer.id} called ${nodeId} failed though it is well: ${evidence.detail}`)
   }
 
   /** Promise 2, at the end: everything acknowledged is there once, in order. */

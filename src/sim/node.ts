@@ -38,6 +38,7 @@ export class SimNode {
   kept: readonly Address[] = []
   lastFaultMs = 0
   private hlcCeilingMs = 0
+  private controlLateMs = 0
   private leaseDeadlineMs = 0
   private epochs: Epoch[] = []
   private journalLease: LeaseId | null = null
@@ -82,7 +83,10 @@ export class SimNode {
     this.routes = []
     this.kept = []
     this.timerAtMs = Number.POSITIVE_INFINITY
-    if (!keepDisk) this.hlcCeilingMs = 0
+    if (!keepDisk) {
+      this.hlcCeilingMs = 0
+      this.cluster.checkers.diskLost(this.id)
+    }
     this.hlc = new HybridClock({ tag: hash32(this.bootId), skewMsMax: 500, ceilingMs: this.hlcCeilingMs })
     this.reserveClock()
     const { address } = this
@@ -130,7 +134,10 @@ export class SimNode {
   }
 
   pause(forMs: number): void {
-    this.pausedUntilMs = Math.max(this.pausedUntilMs, this.cluster.scheduler.nowMs + forMs)
+    const { scheduler } = this.cluster
+    this.pausedUntilMs = Math.max(this.pausedUntilMs, scheduler.nowMs + forMs)
+    // Nobody promises which thread the kernel runs first.
+    this.controlLateMs = scheduler.random.chance(0.5) ? scheduler.random.between(0, 60) : 0
   }
 
   blockMain(forMs: number): void {
@@ -143,7 +150,7 @@ export class SimNode {
 
   /** Runs `fn` on the control thread of this very process: later if it is stopped, never if it is gone. */
   onControl(fn: () => void): () => void {
-    return this.onThread(fn, () => this.pausedUntilMs)
+    return this.onThread(fn, () => this.pausedUntilMs + (this.pausedUntilMs > 0 ? this.controlLateMs : 0))
   }
 
   onMain(fn: () => void): () => void {

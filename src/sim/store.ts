@@ -26,6 +26,7 @@ export class SimStore {
   private readonly keys = new Map<string, KeyValue>()
   private readonly leases = new Map<LeaseId, { ttlMs: number; expiresMs: number }>()
   private readonly clients = new Set<StoreClient>()
+  private readonly watchAtMs = new WeakMap<StoreClient, number>()
   private rev = 0n
   private nextLease = 1
   readonly unreachable = new Set<string>()
@@ -160,7 +161,11 @@ export class SimStore {
 
   private publish(batch: WatchBatch): void {
     for (const client of this.clients) {
-      this.scheduler.after(this.scheduler.random.between(0.2, 2), () => {
+      // Late when the store is slow, but never out of order.
+      const lateMs = this.scheduler.random.between(0.2, this.faults.delayMsMax)
+      const atMs = Math.max(this.scheduler.nowMs + lateMs, this.watchAtMs.get(client) ?? 0)
+      this.watchAtMs.set(client, atMs)
+      this.scheduler.at(atMs, () => {
         if (this.clients.has(client) && this.isReachable(client.name)) client.onBatch(batch)
       })
     }

@@ -42,6 +42,8 @@ export interface ElectionWorld {
   /** Our lease while it is valid at that moment. */
   lease(nowMs: number): LeaseId | null
   standing(nodeId: NodeId): Standing
+  /** Monotonic time at which this node began to see that one as gone. */
+  goneSinceMs(nodeId: NodeId): number | undefined
 }
 
 export interface ElectionOptions {
@@ -72,6 +74,8 @@ export class LeaderElection {
   private asking = false
   /** Our last successful write; the view must have it before we look again. */
   private writtenRev = 0n
+  /** When we first saw the present holder of the seat. */
+  private seen = { modRev: 0n, atMs: 0 }
   private promoting = false
   private heldOff = false
   private out: ElectionEffect[] = []
@@ -120,6 +124,8 @@ export class LeaderElection {
   }
 
   private evaluate(at: Instant): void {
+    const modRev = this.world.view.modRev(leaderKey)
+    if (modRev !== this.seen.modRev) this.seen = { modRev, atMs: at.nowMs }
     if (this.guard(at.nowMs) !== null) {
       this.deadlines.clear('campaign')
       this.watchIsolation(at)
@@ -142,7 +148,9 @@ export class LeaderElection {
     if (leader === undefined) return 'there never was a leader'
     if (leader.nodeId === null || leader.lease === null) return 'the last one resigned'
     if (this.world.view.kv(registrationKey(leader.nodeId))?.lease !== leader.lease) return `the lease of ${leader.nodeId} ended`
-    if (this.world.standing(leader.nodeId) === 'gone') return `${leader.nodeId} failed`
+    // What we knew before it took the lead does not count: its write to the store was a later sign of life.
+    const goneSinceMs = this.world.goneSinceMs(leader.nodeId)
+    if (goneSinceMs !== undefined && leader.modRev === this.seen.modRev && goneSinceMs > this.seen.atMs) return `${leader.nodeId} failed`
     return null
   }
 

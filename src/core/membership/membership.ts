@@ -493,7 +493,8 @@ export class Membership {
   private probe(at: Instant, nodeId: NodeId, address: Address, forwardTo: Probe['forwardTo']): void {
     if (this.probes.size > 4_096) return
     const seq = ++this.seq
-    const stretch = 1 + this.health
+    // Who asked us waits no longer than 0.6 of its own time-out: the nack must be there before.
+    const stretch = forwardTo === undefined ? 1 + this.health : 0.25
     const timeoutMs = Math.min(this.options.probeTimeoutMs * stretch, this.options.probeIntervalMs * 3)
     this.probes.set(seq, {
       seq,

@@ -73,6 +73,7 @@ export class NodeMachine {
       nodeId: options.nodeId,
       lease: (nowMs: number) => (this.lease.isValid(nowMs) ? this.lease.lease : null),
       standing: (nodeId: NodeId) => this.standing(nodeId),
+      goneSinceMs: (nodeId: NodeId) => this.goneSinceMs(nodeId),
       guard: (nowMs: number) => this.election.guard(nowMs),
       candidates: () => this.shardCandidates(),
     }
@@ -306,6 +307,11 @@ export class NodeMachine {
     return lifecycle === 'active' && !stalled && role === 'worker' ? 'well' : 'unfit'
   }
 
+  private goneSinceMs(nodeId: NodeId): number | undefined {
+    const entry = this.membership.table.get(nodeId)
+    return entry !== undefined && (entry.status === 'failed' || entry.status === 'left') ? entry.sinceMs : undefined
+  }
+
   // --- proof of death, eviction -----------------------------------------------------------------------------------
 
   private proveMember(nodeId: NodeId): void {
@@ -338,6 +344,7 @@ export class NodeMachine {
     const guard = this.election.guard(at.nowMs)
     if (guard === null) return
     const holders = registrations(this.view)
+    const owning = new Set((readShardMap(this.view) ?? []).map((a) => a.lease))
     for (const holder of holders) {
       const since = this.failedSinceMs.get(holder.nodeId)
       if (since === undefined) continue
@@ -347,7 +354,8 @@ export class NodeMachine {
       }
       this.proveMember(holder.nodeId)
       this.deadlines.set('evict', at.nowMs + this.options.evictAfterMs)
-      if (this.view.kv(evictionKey(holder.lease)) === undefined) this.evict(guard.compare, holder.nodeId, holder.lease)
+      // A node that only holds a lease is in nobody's way.
+      if (owning.has(holder.lease) && this.view.kv(evictionKey(holder.lease)) === undefined) this.evict(guard.compare, holder.nodeId, holder.lease)
     }
     const alive = new Set(holders.map((h) => evictionKey(h.lease)))
     const stale = this.view.under(evictionPrefix).filter((key) => !alive.has(key)).slice(0, 100)

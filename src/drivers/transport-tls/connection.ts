@@ -4,7 +4,7 @@
  */
 import type { TLSSocket } from 'node:tls'
 import { isSkeinError, SkeinError, type ErrorCode } from '../../core/kernel/error.js'
-import { type Frame, FrameDecoder, type FrameKind, frameHeaderBytes, frameKinds, writeFrameHeader } from '../../core/wire/frame.js'
+import { type Frame, FrameDecoder, type FrameKind, frameHeaderBytes, frameKinds, writeFrameHeader } from '../../core/wire/framing.js'
 import type { Hello } from '../../ports/transport.js'
 
 export const controlTypes = { hello: 1, refuse: 2, goodbye: 3 } as const

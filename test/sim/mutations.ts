@@ -1,0 +1,162 @@
+/**
+ * Planted bugs: each is a small change to the sources of the core or of the simulated shell, made while bundling, so that the product carries no switch
+ * for being wrong. Every one breaks a promise, and some checker of the simulator must say so.
+ */
+export interface Mutation {
+  readonly name: string
+  readonly file: string
+  readonly find: string
+  readonly replace: string
+  /** Faults that bring it out, and how long to look. */
+  readonly faults: string
+  readonly minutes: number
+}
+
+export const mutations: readonly Mutation[] = [
+  {
+    name: 'a leader skips the fencing check of its term',
+    file: 'src/core/sharding/coordinator.ts',
+    find: "if: [guard.compare, { key: shardMapKey, target: 'modRev', op: '=', value: this.world.view.modRev(shardMapKey) }],",
+    replace: 'if: [],',
+    faults: 'partition,slow_store,pause',
+    minutes: 5,
+  },
+  {
+    name: 'the leader is changed without raising the term',
+    file: 'src/core/election/leader-election.ts',
+    find: 'const term = asTerm((leader?.term ?? 0) + 1)',
+    replace: 'const term = asTerm(leader?.term ?? 1)',
+    faults: 'crash',
+    minutes: 2,
+  },
+  {
+    name: 'an event is acknowledged before the journal has it',
+    file: 'src/sim/node.ts',
+    find: 'this.commitsUnderWay++\n',
+    replace: "this.commitsUnderWay++\n    this.toMain(() => done({ kind: 'durable' }))\n    done = () => {}\n",
+    faults: 'crash,power_cut,torn_writes',
+    minutes: 2,
+  },
+  {
+    name: 'an event is acknowledged without the check after the commit',
+    file: 'src/core/routing/shard-writer.ts',
+    find: '} else if (this.world.allowedEpoch(shard) !== log.epoch) {',
+    replace: '} else if (atMs < 0) {',
+    faults: 'pause,pause_past_lease',
+    minutes: 6,
+  },
+  {
+    name: 'a shard is given on before its owner released it or its lease ended',
+    file: 'src/core/sharding/coordinator.ts',
+    find: 'a.lease !== null && leases.has(a.lease) && readRelease',
+    replace: 'a.lease !== null && leases.has(a.lease) && leases.get(a.lease)?.canReceive === true && readRelease',
+    faults: 'pause,partition,slow_store',
+    minutes: 4,
+  },
+  {
+    name: 'a journal file is written on under a new lease',
+    file: 'src/sim/node.ts',
+    find: 'if (!tornWrite) journal.write(lease, groups)',
+    replace: 'this.firstLease ??= lease; if (!tornWrite) journal.write(this.firstLease, groups)',
+    faults: 'store_unreachable,pause_past_lease,crash',
+    minutes: 4,
+  },
+  {
+    name: 'a lease is revoked on mere suspicion',
+    file: 'src/core/node/node-machine.ts',
+    find: "if (after?.status === 'failed') {",
+    replace:
+      "if (after?.status === 'suspect') { const r = readRegistration(this.view, nodeId); if (r !== undefined) this.out.push({ type: 'store', tag: 'proof.revoke', request: { op: 'lease_revoke', lease: r.lease } }) }\n    if (after?.status === 'failed') {",
+    faults: 'pause,bad_wire,partition',
+    minutes: 4,
+  },
+  {
+    name: 'a failed member counts as proved dead',
+    file: 'src/sim/node.ts',
+    find: "result: cluster.isBootRunning(locator) ? 'alive' : 'dead'",
+    replace: "result: 'dead'",
+    faults: 'partition,one_way_partition,pause',
+    minutes: 4,
+  },
+  {
+    name: 'a member that is accused does not refute',
+    file: 'src/core/membership/membership.ts',
+    find: "const accused = claim.status === 'suspect' || claim.status === 'failed'",
+    replace: 'const accused = false',
+    faults: 'pause,bad_wire,short_loss',
+    minutes: 4,
+  },
+  {
+    name: 'a quick restart adopts the lease of its former self',
+    file: 'src/core/election/lease-keeper.ts',
+    find: 'if (found?.lease === this.lease && boot) {',
+    replace: 'if (found && boot) {\n      this.lease = found.lease',
+    faults: 'crash_quick_restart,partition,one_way_partition',
+    minutes: 4,
+  },
+  {
+    name: 'the lease deadline counts from the reply and is twice the TTL',
+    file: 'src/core/election/lease-keeper.ts',
+    find: 'this.deadlineMs = sent.nowMs + reply.ttlMs * 0.9',
+    replace: 'this.deadlineMs = at.nowMs + reply.ttlMs * 2',
+    faults: 'store_unreachable,pause_past_lease',
+    minutes: 4,
+  },
+  {
+    name: 'waking up does not close what was served',
+    file: 'src/core/node/node-machine.ts',
+    find: "this.out.push({ type: 'stop_serving', lease, reason })",
+    replace: 'void reason',
+    faults: 'pause_past_lease,store_unreachable',
+    minutes: 4,
+  },
+  {
+    name: 'the data plane does not look at the lease deadline',
+    file: 'src/sim/node.ts',
+    find: 'return this.instant.nowMs < this.leaseDeadlineMs ?',
+    replace: 'return shard >= 0 ?',
+    faults: 'pause_past_lease,pause,store_unreachable,crash',
+    minutes: 8,
+  },
+  {
+    name: 'a successor does not seal its predecessor',
+    file: 'src/core/sharding/holder.ts',
+    find: 'h.seals = { through, segments: [...before.segments, ...fresh] }',
+    replace: 'h.seals = { through, segments: before.segments }',
+    faults: 'crash',
+    minutes: 2,
+  },
+  {
+    name: 'a seal is not made durable',
+    file: 'src/sim/journal.ts',
+    find: '        this.sync(lease)\n        const rows',
+    replace: '        const rows',
+    faults: 'crash,power_cut',
+    minutes: 10,
+  },
+  {
+    name: 'a seal is written before the tenure ended',
+    file: 'src/core/sharding/holder.ts',
+    find: "this.out.push({ type: 'shard_close', shard: h.shard, epoch: h.epoch })",
+    replace:
+      "this.out.push({ type: 'store', tag: 'early', request: { op: 'txn', txn: { then: [{ type: 'put', key: sealKey(h.shard), value: jsonEncode(encodeSeals({ through: h.epoch, segments: (h.seals ?? noSeals).segments })) }] } } })\n    this.out.push({ type: 'shard_close', shard: h.shard, epoch: h.epoch })",
+    faults: 'crash,main_blocked',
+    minutes: 4,
+  },
+  {
+    name: 'a take-over forgets the dedupe window',
+    file: 'src/core/routing/shard-writer.ts',
+    find: 'for (const { event, offset, atMs } of recent) {',
+    replace: 'for (const { event, offset, atMs } of recent.slice(0, 0)) {',
+    faults: 'crash,pause_past_lease',
+    minutes: 4,
+  },
+  {
+    name: 'the clock forgets its ceiling over a restart',
+    file: 'src/core/hlc/hlc.ts',
+    find: 'this.wallMs = options.ceilingMs\n',
+    replace: 'this.wallMs = 0\n',
+    faults: 'crash_quick_restart,clock_jump',
+    minutes: 4,
+  },
+]

@@ -1,0 +1,57 @@
+// Makes a fresh clone ready: dependencies, build and, for the tests, Debian's Chromium. Says what it does; does only what is missing.
+import { execFileSync, spawnSync } from 'node:child_process'
+import { existsSync, readdirSync, statSync } from 'node:fs'
+import { dirname, join } from 'node:path'
+import { fileURLToPath } from 'node:url'
+
+const root = join(dirname(fileURLToPath(import.meta.url)), '..')
+const purpose = process.argv[2] ?? 'start'
+
+function newest(path) {
+  if (!existsSync(path)) return 0
+  const stat = statSync(path)
+  if (!stat.isDirectory()) return stat.mtimeMs
+  return readdirSync(path).reduce((latest, name) => Math.max(latest, newest(join(path, name))), stat.mtimeMs)
+}
+
+function run(command, args) {
+  const { status, error } = spawnSync(command, args, { cwd: root, stdio: 'inherit' })
+  if (status !== 0) {
+    console.error(`setup: ${command} ${args.join(' ')} failed${error ? `: ${error.message}` : ''}`)
+    process.exit(1)
+  }
+}
+
+const [major, minor] = process.versions.node.split('.').map(Number)
+if (major < 20 || (major === 20 && minor < 19)) {
+  console.error(`setup: Node 20.19 or later is needed, this is ${process.versions.node}`)
+  process.exit(1)
+}
+
+const installed = join(root, 'node_modules', '.package-lock.json')
+if (newest(installed) < newest(join(root, 'package-lock.json'))) {
+  console.error('setup: installing dependencies')
+  run('npm', ['ci', '--no-audit', '--no-fund', '--loglevel', 'error'])
+}
+
+const built = join(root, 'dist', '.built')
+const sources = ['src', 'dashboard', 'tsconfig.base.json', 'package.json'].map((name) => newest(join(root, name)))
+if (newest(built) < Math.max(...sources)) {
+  console.error('setup: building')
+  run('npm', ['run', '--silent', 'build'])
+  execFileSync(process.execPath, ['-e', `require('node:fs').writeFileSync(${JSON.stringify(built)}, '')`])
+}
+
+if (purpose === 'test') chromium()
+
+function chromium() {
+  if (existsSync(process.env.CHROMIUM ?? '/usr/bin/chromium')) return
+  const canInstall = process.getuid?.() === 0 && existsSync('/usr/bin/apt-get')
+  if (!canInstall) {
+    console.error('setup: the dashboard test needs Chromium: install it (Debian: apt-get install chromium) or set CHROMIUM to its path; that test is skipped')
+    return
+  }
+  console.error('setup: installing Chromium for the dashboard test')
+  spawnSync('apt-get', ['update', '-qq'], { stdio: 'inherit' })
+  spawnSync('apt-get', ['install', '-y', '-qq', '--no-install-recommends', 'chromium'], { stdio: ['ignore', 'ignore', 'inherit'] })
+}
