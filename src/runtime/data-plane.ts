@@ -61,6 +61,7 @@ export class DataPlane {
   private lease: LeaseId | null = null
   private wakeTimer: NodeJS.Timeout | undefined
   private wakeAtMs = Number.POSITIVE_INFINITY
+  private readonly forwards = new Set<{ readonly to: NodeId; readonly shards: ReadonlySet<ShardId>; readonly abort: AbortController }>()
   private closed = false
   journalTrouble = ''
 
@@ -100,6 +101,10 @@ export class DataPlane {
 
   routing(map: ShardMap): void {
     this.map = map
+    // What waits for an owner that no longer is one need not wait for its answer: ids make a second try safe.
+    for (const { to, shards, abort } of this.forwards) {
+      for (const shard of shards) if (map[shard]?.nodeId !== to) abort.abort()
+    }
     this.publisher.routesChanged()
   }
 
@@ -218,8 +223,12 @@ export class DataPlane {
       done({ ok: false, unknown: false, detail: `${to} has no known address` })
       return
     }
+    const abort = new AbortController()
+    const entry = { to, shards: new Set(events.map((e) => shardOf(e.key, this.shards))), abort }
+    this.forwards.add(entry)
     try {
-      const body = await world.mesh.request(address, meshFrames.publish, packPublish(world.clock.now(), events), { timeoutMs: Math.min(timeoutMs, forwardTimeoutMsMax) })
+      const options = { timeoutMs: Math.min(timeoutMs, forwardTimeoutMsMax), signal: abort.signal }
+      const body = await world.mesh.request(address, meshFrames.publish, packPublish(world.clock.now(), events), options)
       const { hlc, outcomes } = unpackOutcomes(body)
       world.clock.receive(hlc)
       world.countForward('ok')
@@ -228,6 +237,8 @@ export class DataPlane {
       const certain = isSkeinError(error) && (error.code === 'peer_unreachable' || error.code === 'overloaded')
       world.countForward(certain ? 'unreachable' : 'unknown')
       done({ ok: false, unknown: !certain, detail: error instanceof Error ? error.message : String(error) })
+    } finally {
+      this.forwards.delete(entry)
     }
   }
 
