@@ -1,4 +1,4 @@
 /** The library: one import, typed end to end. */
-export { SkeinError, isSkeinError, type ErrorCode } from './core/kernel/error.js'
+export { type ErrorCode, isSkeinError, SkeinError } from './core/kernel/error.js'
 export { createNode, version } from './runtime/create-node.js'
 export type * from './runtime/node-api.js'

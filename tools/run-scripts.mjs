@@ -10,7 +10,12 @@ export function runScripts(folder, command) {
     .map((name) => ({ name: basename(name, '.ts'), path: join(folder, name) }))
   const [name, ...args] = process.argv.slice(2)
   if (name === undefined) {
-    for (const script of scripts) console.log(`${command} ${script.name.padEnd(14)} ${readFileSync(script.path, 'utf8').split('\n')[0].replace(/^\/\/ ?|^\/\*\* ?| ?\*\/$/g, '')}`)
+    for (const script of scripts)
+      console.log(
+        `${command} ${script.name.padEnd(14)} ${readFileSync(script.path, 'utf8')
+          .split('\n')[0]
+          .replace(/^\/\/ ?|^\/\*\* ?| ?\*\/$/g, '')}`,
+      )
     process.exit(0)
   }
   const script = scripts.find((s) => s.name === name)
@@ -18,5 +23,7 @@ export function runScripts(folder, command) {
     console.error(`no "${name}"; there are: ${scripts.map((s) => s.name).join(', ')}`)
     process.exit(2)
   }
-  process.exit(spawnSync(process.execPath, ['--import', 'tsx', script.path, ...args], { stdio: 'inherit' }).status ?? 1)
+  process.exit(
+    spawnSync(process.execPath, ['--import', 'tsx', script.path, ...args], { stdio: 'inherit' }).status ?? 1,
+  )
 }

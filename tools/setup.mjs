@@ -35,7 +35,9 @@ if (newest(installed) < newest(join(root, 'package-lock.json'))) {
 }
 
 const built = join(root, 'dist', '.built')
-const sources = ['src', 'dashboard', 'tsconfig.base.json', 'package.json'].map((name) => newest(join(root, name)))
+const sources = ['src', 'dashboard', 'tsconfig.base.json', 'package.json'].map((name) =>
+  newest(join(root, name)),
+)
 if (newest(built) < Math.max(...sources)) {
   console.error('setup: building')
   run('npm', ['run', '--silent', 'build'])
@@ -48,10 +50,14 @@ function chromium() {
   if (existsSync(process.env.CHROMIUM ?? '/usr/bin/chromium')) return
   const canInstall = process.getuid?.() === 0 && existsSync('/usr/bin/apt-get')
   if (!canInstall) {
-    console.error('setup: the dashboard test needs Chromium: install it (Debian: apt-get install chromium) or set CHROMIUM to its path; that test is skipped')
+    console.error(
+      'setup: the dashboard test needs Chromium: install it (Debian: apt-get install chromium) or set CHROMIUM to its path; that test is skipped',
+    )
     return
   }
   console.error('setup: installing Chromium for the dashboard test')
   spawnSync('apt-get', ['update', '-qq'], { stdio: 'inherit' })
-  spawnSync('apt-get', ['install', '-y', '-qq', '--no-install-recommends', 'chromium'], { stdio: ['ignore', 'ignore', 'inherit'] })
+  spawnSync('apt-get', ['install', '-y', '-qq', '--no-install-recommends', 'chromium'], {
+    stdio: ['ignore', 'ignore', 'inherit'],
+  })
 }

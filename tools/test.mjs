@@ -8,7 +8,14 @@ const dir = mkdtempSync(join(tmpdir(), 'skein-test-'))
 const output = join(dir, 'result.json')
 const { status } = spawnSync(
   process.execPath,
-  ['node_modules/vitest/vitest.mjs', 'run', '--reporter=default', '--reporter=json', `--outputFile.json=${output}`, ...process.argv.slice(2)],
+  [
+    'node_modules/vitest/vitest.mjs',
+    'run',
+    '--reporter=default',
+    '--reporter=json',
+    `--outputFile.json=${output}`,
+    ...process.argv.slice(2),
+  ],
   { stdio: ['ignore', 'inherit', 'inherit'] },
 )
 let passed = 0
@@ -20,7 +27,8 @@ try {
   failed = result.numFailedTests
   skipped = result.numPendingTests + result.numTodoTests
   // A file that did not load has no tests to count.
-  for (const file of result.testResults) if (file.status === 'failed' && file.assertionResults.every((t) => t.status !== 'failed')) failed++
+  for (const file of result.testResults)
+    if (file.status === 'failed' && file.assertionResults.every((t) => t.status !== 'failed')) failed++
 } catch (error) {
   console.error(`the test runner left no result: ${error.message}`)
   failed++
@@ -31,5 +39,7 @@ if (process.env.CI === 'true') {
   if (skipped > 0) console.error(`${skipped} skipped tests count as failed with CI=true`)
 }
 if (status !== 0 && failed === 0) failed = 1
-console.log(`${passed} passed, ${failed} failed${skipped > 0 && process.env.CI !== 'true' ? `, ${skipped} skipped` : ''}`)
+console.log(
+  `${passed} passed, ${failed} failed${skipped > 0 && process.env.CI !== 'true' ? `, ${skipped} skipped` : ''}`,
+)
 process.exit(failed === 0 && passed > 0 ? 0 : 1)

@@ -1,5 +1,14 @@
 /** Exit codes, and how a failure becomes one (DESIGN §7). */
-export const exitCodes = { ok: 0, failed: 1, usage: 2, unreachable: 3, notFound: 4, conflict: 5, timedOut: 6, degraded: 7 } as const
+export const exitCodes = {
+  ok: 0,
+  failed: 1,
+  usage: 2,
+  unreachable: 3,
+  notFound: 4,
+  conflict: 5,
+  timedOut: 6,
+  degraded: 7,
+} as const
 
 /** A failure that has its exit code and its one line for people. */
 export class CliFailure extends Error {

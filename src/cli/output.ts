@@ -22,7 +22,9 @@ export function printTable(heading: readonly string[], rows: readonly (readonly 
   const cells = [heading, ...rows].map((row) => row.map((cell) => String(cell ?? '')))
   const widths = heading.map((_, i) => Math.max(...cells.map((row) => (row[i] ?? '').length)))
   cells.forEach((row, n) => {
-    const line = row.map((cell, i) => (i === row.length - 1 ? cell : cell.padEnd(widths[i] as number))).join('  ')
+    const line = row
+      .map((cell, i) => (i === row.length - 1 ? cell : cell.padEnd(widths[i] as number)))
+      .join('  ')
     print(n === 0 ? paint('bold', line) : line)
   })
 }

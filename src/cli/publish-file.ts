@@ -62,11 +62,15 @@ class FilePublisher {
     this.repeat = whole('--repeat', options.repeat, 1, 1_000_000)
     this.patienceMs = whole('--patience', options.patience, 1, 86_400) * 1_000
     this.addresses = [options.addr, ...(options.fallback ?? [])]
-    if (file === '-' && this.repeat > 1) throw new CliFailure(exitCodes.usage, '--repeat needs a file: standard input can be read once')
+    if (file === '-' && this.repeat > 1)
+      throw new CliFailure(exitCodes.usage, '--repeat needs a file: standard input can be read once')
     try {
       this.expression = new RegExp(options.keyRegex)
     } catch (error) {
-      throw new CliFailure(exitCodes.usage, `--key-regex: ${error instanceof Error ? error.message : String(error)}`)
+      throw new CliFailure(
+        exitCodes.usage,
+        `--key-regex: ${error instanceof Error ? error.message : String(error)}`,
+      )
     }
   }
 
@@ -77,14 +81,18 @@ class FilePublisher {
     const seconds = (Date.now() - this.startedMs) / 1_000
     if (this.options.json === true) print(JSON.stringify({ ...counts, seconds }))
     else {
-      print(`${counts.lines} lines: ${counts.accepted} accepted, ${counts.duplicates} stored before, ${counts.skipped} without a key left out, ${counts.resent} sent again; ${Math.round(counts.lines / Math.max(0.001, seconds))} lines/s`)
+      print(
+        `${counts.lines} lines: ${counts.accepted} accepted, ${counts.duplicates} stored before, ${counts.skipped} without a key left out, ${counts.resent} sent again; ${Math.round(counts.lines / Math.max(0.001, seconds))} lines/s`,
+      )
     }
   }
 
   private async sendFile(round: number): Promise<void> {
     const input = this.file === '-' ? process.stdin : createReadStream(this.file)
     const opened = new Promise<never>((_, failed) => {
-      input.once('error', (error: NodeJS.ErrnoException) => failed(new CliFailure(exitCodes.usage, `${this.file}: ${error.code ?? error.message}`)))
+      input.once('error', (error: NodeJS.ErrnoException) =>
+        failed(new CliFailure(exitCodes.usage, `${this.file}: ${error.code ?? error.message}`)),
+      )
     })
     opened.catch(() => {})
     const prefix = this.options.idPrefix ?? basename(this.file)
@@ -101,7 +109,11 @@ class FilePublisher {
         this.counts.skipped++
         continue
       }
-      batch.push({ id: this.repeat === 1 ? `${prefix}:${number}` : `${prefix}:${round}:${number}`, key, text })
+      batch.push({
+        id: this.repeat === 1 ? `${prefix}:${number}` : `${prefix}:${round}:${number}`,
+        key,
+        text,
+      })
       if (batch.length < this.batchLines) continue
       await this.send(batch)
       batch = []
@@ -124,19 +136,32 @@ class FilePublisher {
       left = refused
       this.progress(false)
       if (left.length === 0) return
-      if (Date.now() > deadlineMs) throw new CliFailure(exitCodes.timedOut, `gave up after ${this.patienceMs / 1_000} s: ${why}; run the same command again, what is stored is not stored twice`)
+      if (Date.now() > deadlineMs)
+        throw new CliFailure(
+          exitCodes.timedOut,
+          `gave up after ${this.patienceMs / 1_000} s: ${why}; run the same command again, what is stored is not stored twice`,
+        )
       const backoffMs = Math.min(retryMaxMs, retryMinMs * 2 ** Math.min(tries, 6))
       await new Promise((done) => setTimeout(done, Math.max(waitMs, backoffMs * (0.5 + Math.random()))))
     }
   }
 
-  private async sendOnce(lines: readonly Line[]): Promise<{ refused: readonly Line[]; waitMs: number; why: string }> {
+  private async sendOnce(
+    lines: readonly Line[],
+  ): Promise<{ refused: readonly Line[]; waitMs: number; why: string }> {
     const { stream } = this.options
-    const text = lines.map((line) => JSON.stringify({ stream, key: line.key, id: line.id, type: 'line', payload: { line: line.text } })).join('\n')
+    const text = lines
+      .map((line) =>
+        JSON.stringify({ stream, key: line.key, id: line.id, type: 'line', payload: { line: line.text } }),
+      )
+      .join('\n')
     const addr = this.addresses[this.address % this.addresses.length] as string
     let answer: Answer
     try {
-      answer = await exchange({ addr, token: this.options.token }, 'POST', '/api/events', { type: 'application/x-ndjson', text })
+      answer = await exchange({ addr, token: this.options.token }, 'POST', '/api/events', {
+        type: 'application/x-ndjson',
+        text,
+      })
     } catch (error) {
       // No answer: perhaps stored, perhaps not. The ids make asking again safe.
       this.address++
@@ -152,13 +177,21 @@ class FilePublisher {
       throw failureOf(answer)
     }
     const refused = lines.filter((line, i) => this.isRefused(line, results[i] as Result))
-    return { refused, waitMs: refused.length === lines.length ? waitMs : 0, why: results.find((r) => r.status === 'rejected')?.error?.detail ?? 'refused' }
+    return {
+      refused,
+      waitMs: refused.length === lines.length ? waitMs : 0,
+      why: results.find((r) => r.status === 'rejected')?.error?.detail ?? 'refused',
+    }
   }
 
   private isRefused(line: Line, result: Result): boolean {
     if (result.status === 'accepted') this.counts.accepted++
     else if (result.status === 'duplicate') this.counts.duplicates++
-    else if (result.error?.retryable === false) throw new CliFailure(exitCodes.conflict, `line ${line.id}: ${result.error.code}: ${result.error.detail}`)
+    else if (result.error?.retryable === false)
+      throw new CliFailure(
+        exitCodes.conflict,
+        `line ${line.id}: ${result.error.code}: ${result.error.detail}`,
+      )
     return result.status === 'rejected'
   }
 
@@ -167,12 +200,17 @@ class FilePublisher {
     this.shownMs = Date.now()
     const { lines, accepted, duplicates, resent } = this.counts
     const rate = Math.round(lines / Math.max(0.001, (Date.now() - this.startedMs) / 1_000))
-    process.stderr.write(`\r${lines} lines, ${accepted + duplicates} stored, ${resent} sent again, ${rate}/s  ${isLast ? '\n' : ''}`)
+    process.stderr.write(
+      `\r${lines} lines, ${accepted + duplicates} stored, ${resent} sent again, ${rate}/s  ${isLast ? '\n' : ''}`,
+    )
   }
 }
 
 function whole(flag: string, text: string, min: number, max: number): number {
   const value = Number(text)
   if (Number.isInteger(value) && value >= min && value <= max) return value
-  throw new CliFailure(exitCodes.usage, `${flag}: a whole number from ${min} to ${max} expected, got "${text}"`)
+  throw new CliFailure(
+    exitCodes.usage,
+    `${flag}: a whole number from ${min} to ${max} expected, got "${text}"`,
+  )
 }

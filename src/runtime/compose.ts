@@ -27,7 +27,11 @@ export function makeStore(url: string): Store {
   return new SqliteStore({ path: resolve(pathOf(url, 'store')) })
 }
 
-export function makeJournal(url: string, threads: 'worker' | 'inline', onFailure: (error: Error) => void): Journal {
+export function makeJournal(
+  url: string,
+  threads: 'worker' | 'inline',
+  onFailure: (error: Error) => void,
+): Journal {
   return new SqliteJournal({ directory: resolve(pathOf(url, 'journal')), thread: threads, onFailure })
 }
 
@@ -37,7 +41,8 @@ export function makeMesh(options: ConstructorParameters<typeof TcpFrameTransport
 
 export function makeControlPlane(setup: ControlSetup, post: (message: ControlToMain) => void): ControlPlane {
   const { bind, advertiseHost, cookies } = setup
-  const onNote = (event: string, fields: Record<string, unknown>): void => post({ type: 'note', level: 'warn', event, fields })
+  const onNote = (event: string, fields: Record<string, unknown>): void =>
+    post({ type: 'note', level: 'warn', event, fields })
   return new ControlPlane(
     setup,
     {
@@ -51,7 +56,12 @@ export function makeControlPlane(setup: ControlSetup, post: (message: ControlToM
 }
 
 /** Resolves when store and sockets are open; rejects with what kept them from it. */
-export async function runControl(setup: ControlSetup, threads: 'worker' | 'inline', post: (message: ControlToMain) => void, onExit: (error: Error) => void): Promise<RunningControl> {
+export async function runControl(
+  setup: ControlSetup,
+  threads: 'worker' | 'inline',
+  post: (message: ControlToMain) => void,
+  onExit: (error: Error) => void,
+): Promise<RunningControl> {
   if (threads === 'inline') {
     const plane = makeControlPlane(setup, post)
     await plane.start()
@@ -61,11 +71,25 @@ export async function runControl(setup: ControlSetup, threads: 'worker' | 'inlin
   let closing = false
   const exited = new Promise<void>((done) => worker.once('exit', () => done()))
   await new Promise<void>((started, failed) => {
-    worker.on('message', (message: ControlToMain | { type: 'started' } | { type: 'start_failed'; code: SkeinError['code']; message: string; details: Record<string, unknown> }) => {
-      if (message.type === 'started') started()
-      else if (message.type === 'start_failed') failed(new SkeinError(message.code, message.message, { details: message.details }))
-      else post(message)
-    })
+    worker.on(
+      'message',
+      (
+        message:
+          | ControlToMain
+          | { type: 'started' }
+          | {
+              type: 'start_failed'
+              code: SkeinError['code']
+              message: string
+              details: Record<string, unknown>
+            },
+      ) => {
+        if (message.type === 'started') started()
+        else if (message.type === 'start_failed')
+          failed(new SkeinError(message.code, message.message, { details: message.details }))
+        else post(message)
+      },
+    )
     worker.once('error', (error) => {
       failed(error)
       if (!closing) onExit(error)
@@ -88,6 +112,9 @@ export async function runControl(setup: ControlSetup, threads: 'worker' | 'inlin
 
 function pathOf(url: string, what: 'store' | 'journal'): string {
   const match = /^sqlite:(?:\/\/)?(.+)$/.exec(url)
-  if (match === null) throw new SkeinError('bad_config', `--${what} "${url}": this build knows sqlite:PATH`, { details: { field: what } })
+  if (match === null)
+    throw new SkeinError('bad_config', `--${what} "${url}": this build knows sqlite:PATH`, {
+      details: { field: what },
+    })
   return match[1] as string
 }

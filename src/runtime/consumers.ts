@@ -26,7 +26,10 @@ export class Consumer {
   private readonly group: string
   private readonly batchMax: number
   private readonly handler: Handler
-  private readonly running = new Map<ShardId, { readonly abort: AbortController; readonly done: Promise<void>; wake: () => void }>()
+  private readonly running = new Map<
+    ShardId,
+    { readonly abort: AbortController; readonly done: Promise<void>; wake: () => void }
+  >()
   private stopped = false
 
   constructor(world: ConsumerWorld, stream: string, handler: Handler, options: ConsumeOptions) {
@@ -44,9 +47,11 @@ export class Consumer {
     before?.abort.abort()
     const abort = new AbortController()
     const entry = { abort, wake: () => {}, done: Promise.resolve() }
-    entry.done = (before?.done ?? Promise.resolve()).then(() => this.run(shard, abort.signal, (wake) => {
-      entry.wake = wake
-    }))
+    entry.done = (before?.done ?? Promise.resolve()).then(() =>
+      this.run(shard, abort.signal, (wake) => {
+        entry.wake = wake
+      }),
+    )
     this.running.set(shard, entry)
   }
 
@@ -76,22 +81,40 @@ export class Consumer {
       const segments = plane.segments(shard)
       if (segments === undefined) return
       try {
-        position ??= await journal.readPositions(this.group, shard, [...new Set([...segments.map((s) => s.lease), ...leaseOf(plane.currentLease())])])
-        const page = segments.length === 0 ? { events: [], scannedTo: position, end: true } : await journal.read({ shard, segments, after: position, limit: this.batchMax, stream: this.stream })
+        position ??= await journal.readPositions(this.group, shard, [
+          ...new Set([...segments.map((s) => s.lease), ...leaseOf(plane.currentLease())]),
+        ])
+        const page =
+          segments.length === 0
+            ? { events: [], scannedTo: position, end: true }
+            : await journal.read({
+                shard,
+                segments,
+                after: position,
+                limit: this.batchMax,
+                stream: this.stream,
+              })
         if (signal.aborted) return
         if (page.events.length > 0) await this.handler(page.events.map(viewOf), { shard, epoch, signal })
         const lease = plane.currentLease()
         // Past the handler the shard may be another's: its position is not ours to move then.
         if (plane.segments(shard) === undefined || lease === null) return
-        if (page.scannedTo > position && page.events.length > 0) await journal.commitPositions(lease, [{ group: this.group, shard, epoch, offset: page.scannedTo }])
+        if (page.scannedTo > position && page.events.length > 0)
+          await journal.commitPositions(lease, [{ group: this.group, shard, epoch, offset: page.scannedTo }])
         position = Math.max(position, page.scannedTo)
         failures = 0
         const last = segments.at(-1)?.last ?? 0
-        if (position >= last) await idle(signal, setWake, () => (plane.segments(shard)?.at(-1)?.last ?? 0) > (position as number))
+        if (position >= last)
+          await idle(signal, setWake, () => (plane.segments(shard)?.at(-1)?.last ?? 0) > (position as number))
       } catch (error) {
         if (signal.aborted) return
         failures++
-        this.world.note('warn', 'consumer.failed', { group: this.group, shard, failures, detail: error instanceof Error ? error.message : String(error) })
+        this.world.note('warn', 'consumer.failed', {
+          group: this.group,
+          shard,
+          failures,
+          detail: error instanceof Error ? error.message : String(error),
+        })
         await pause(Math.min(retryMaxMs, retryMinMs * 2 ** Math.min(failures, 10)), signal)
       }
     }
@@ -103,7 +126,11 @@ function leaseOf(lease: LeaseId | null): LeaseId[] {
 }
 
 /** Until there is more or the signal aborts. */
-async function idle(signal: AbortSignal, setWake: (wake: () => void) => void, isMore: () => boolean): Promise<void> {
+async function idle(
+  signal: AbortSignal,
+  setWake: (wake: () => void) => void,
+  isMore: () => boolean,
+): Promise<void> {
   await new Promise<void>((resolve) => {
     const end = (): void => {
       signal.removeEventListener('abort', end)

@@ -7,7 +7,10 @@ const callsMax = 10_000
 
 export class ControlLink {
   private readonly post: (message: MainToControl) => void
-  private readonly calls = new Map<number, { resolve: (value: never) => void; reject: (error: Error) => void; timer: NodeJS.Timeout }>()
+  private readonly calls = new Map<
+    number,
+    { resolve: (value: never) => void; reject: (error: Error) => void; timer: NodeJS.Timeout }
+  >()
   private nextId = 1
 
   constructor(post: (message: MainToControl) => void) {
@@ -18,10 +21,15 @@ export class ControlLink {
     this.post(message)
   }
 
-  call<M extends keyof ControlCalls>(method: M, ask: ControlCalls[M]['ask']): Promise<ControlCalls[M]['answer']> {
+  call<M extends keyof ControlCalls>(
+    method: M,
+    ask: ControlCalls[M]['ask'],
+  ): Promise<ControlCalls[M]['answer']> {
     return new Promise((resolve, reject) => {
       if (this.calls.size >= callsMax) {
-        reject(new SkeinError('overloaded', `${callsMax} calls wait for the control plane`, { retryable: true }))
+        reject(
+          new SkeinError('overloaded', `${callsMax} calls wait for the control plane`, { retryable: true }),
+        )
         return
       }
       const id = this.nextId++

@@ -1,9 +1,10 @@
 /** What main and control say to each other. Structured-cloneable data only: between them lies a thread boundary, or nothing at all. */
+
+import type { LeaderFact } from '../core/election/leader-election.js'
 import type { BootId, Epoch, LeaseId, NodeId, ShardId } from '../core/kernel/brand.js'
 import type { ErrorCode } from '../core/kernel/error.js'
 import type { Note } from '../core/kernel/machine.js'
 import type { KeyValue, Transaction, TransactionResult } from '../core/kernel/store-types.js'
-import type { LeaderFact } from '../core/election/leader-election.js'
 import type { Evidence, Lifecycle, MemberRecord, MemberStatus, Telemetry } from '../core/membership/member.js'
 import type { Command, NodeOptions } from '../core/node/node-types.js'
 import type { SealFound, SealWanted } from '../core/sharding/holder.js'
@@ -46,13 +47,42 @@ export interface StoreHealthView {
 }
 
 export type ControlToMain =
-  | { readonly type: 'opened'; readonly controlAddress: string; readonly storeIdentity: string; readonly storeDriver: string }
-  | { readonly type: 'members'; readonly members: readonly MemberSnapshot[]; readonly externals: readonly ExternalRecord[]; readonly store: StoreHealthView; readonly health: number }
-  | { readonly type: 'routing'; readonly map: ShardMap; readonly leader: LeaderFact | null; readonly leads: boolean; readonly lease: LeaseId | null; readonly lifecycle: Lifecycle }
-  | { readonly type: 'feed'; readonly atMs: number; readonly event: string; readonly fields: Readonly<Record<string, unknown>> }
+  | {
+      readonly type: 'opened'
+      readonly controlAddress: string
+      readonly storeIdentity: string
+      readonly storeDriver: string
+    }
+  | {
+      readonly type: 'members'
+      readonly members: readonly MemberSnapshot[]
+      readonly externals: readonly ExternalRecord[]
+      readonly store: StoreHealthView
+      readonly health: number
+    }
+  | {
+      readonly type: 'routing'
+      readonly map: ShardMap
+      readonly leader: LeaderFact | null
+      readonly leads: boolean
+      readonly lease: LeaseId | null
+      readonly lifecycle: Lifecycle
+    }
+  | {
+      readonly type: 'feed'
+      readonly atMs: number
+      readonly event: string
+      readonly fields: Readonly<Record<string, unknown>>
+    }
   | { readonly type: 'journal_open'; readonly lease: LeaseId }
   | { readonly type: 'journal_seal'; readonly tag: string; readonly wanted: readonly SealWanted[] }
-  | { readonly type: 'shard_open'; readonly shard: ShardId; readonly epoch: Epoch; readonly lease: LeaseId; readonly seals: Seals }
+  | {
+      readonly type: 'shard_open'
+      readonly shard: ShardId
+      readonly epoch: Epoch
+      readonly lease: LeaseId
+      readonly seals: Seals
+    }
   | { readonly type: 'shard_close'; readonly shard: ShardId; readonly epoch: Epoch }
   | { readonly type: 'stop_serving'; readonly lease: LeaseId; readonly reason: string }
   | { readonly type: 'relinquish'; readonly lease: LeaseId }
@@ -66,19 +96,36 @@ export type ControlToMain =
 /** Questions to control, and what it answers. */
 export interface ControlCalls {
   command: { readonly ask: Command; readonly answer: { readonly ok: boolean; readonly detail: string } }
-  why: { readonly ask: NodeId; readonly answer: { readonly evidence: readonly Evidence[]; readonly health: number } }
+  why: {
+    readonly ask: NodeId
+    readonly answer: { readonly evidence: readonly Evidence[]; readonly health: number }
+  }
   seals: { readonly ask: readonly ShardId[]; readonly answer: readonly (readonly [ShardId, Seals])[] }
   list: { readonly ask: string; readonly answer: readonly KeyValue[] }
   transact: { readonly ask: Transaction; readonly answer: TransactionResult }
-  control_traffic: { readonly ask: null; readonly answer: { readonly sentBytes: number; readonly receivedBytes: number; readonly refused: number } }
+  control_traffic: {
+    readonly ask: null
+    readonly answer: { readonly sentBytes: number; readonly receivedBytes: number; readonly refused: number }
+  }
 }
 
 export type MainToControl =
   | { readonly type: 'call'; readonly id: number; readonly method: keyof ControlCalls; readonly ask: unknown }
-  | { readonly type: 'sealed'; readonly tag: string; readonly found: readonly SealFound[] | null; readonly detail: string }
+  | {
+      readonly type: 'sealed'
+      readonly tag: string
+      readonly found: readonly SealFound[] | null
+      readonly detail: string
+    }
   | { readonly type: 'shard_closed'; readonly shard: ShardId; readonly epoch: Epoch }
   | { readonly type: 'relinquished' }
-  | { readonly type: 'connection_lost'; readonly nodeId: NodeId; readonly bootId: string; readonly address: string; readonly detail: string }
+  | {
+      readonly type: 'connection_lost'
+      readonly nodeId: NodeId
+      readonly bootId: string
+      readonly address: string
+      readonly detail: string
+    }
   | { readonly type: 'dial_refused'; readonly address: string; readonly detail: string }
   | { readonly type: 'close' }
 

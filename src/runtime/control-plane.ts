@@ -2,18 +2,27 @@
  * The shell of the node machine: carries its effects out on the real store, sockets and clocks, and brings their completions back in as
  * inputs. Runs in the control worker, or in the calling thread. Decides nothing.
  */
+
+import { isSkeinError } from '../core/kernel/error.js'
 import { Random } from '../core/kernel/random.js'
 import { evictionKey, readRegistration } from '../core/kernel/registration.js'
 import { decodeMembership, encodeMembership } from '../core/membership/codec.js'
 import type { MembershipInput } from '../core/membership/membership.js'
 import { NodeMachine } from '../core/node/node-machine.js'
 import type { NodeEffect, NodeInput } from '../core/node/node-types.js'
-import { isSkeinError } from '../core/kernel/error.js'
 import { readSeals } from '../core/sharding/shard-map.js'
 import type { LifeLocks } from '../ports/life-lock.js'
 import type { Store } from '../ports/store.js'
 import type { ConnectionEvent, DatagramTransport, FrameTransport } from '../ports/transport.js'
-import { type ControlCalls, type ControlSetup, type ControlToMain, type ExternalRecord, externalPrefix, type MainToControl, type MemberSnapshot } from './control-messages.js'
+import {
+  type ControlCalls,
+  type ControlSetup,
+  type ControlToMain,
+  type ExternalRecord,
+  externalPrefix,
+  type MainToControl,
+  type MemberSnapshot,
+} from './control-messages.js'
 import { monotonicMs, readInstant } from './host-clock.js'
 import { HostMeter } from './host-meter.js'
 import { SharedState } from './shared-state.js'
@@ -66,9 +75,11 @@ export class ControlPlane {
       onReset: (kvs, rev) => this.feed({ type: 'view_reset', kvs, rev }),
       onBatch: (batch) => {
         this.feed({ type: 'view_batch', batch })
-        if (batch.events.some((e) => (e.type === 'put' ? e.kv.key : e.key).startsWith(externalPrefix))) this.snapshotSoon()
+        if (batch.events.some((e) => (e.type === 'put' ? e.kv.key : e.key).startsWith(externalPrefix)))
+          this.snapshotSoon()
       },
-      onTrouble: (detail) => this.post({ type: 'note', level: 'warn', event: 'store.trouble', fields: { detail } }),
+      onTrouble: (detail) =>
+        this.post({ type: 'note', level: 'warn', event: 'store.trouble', fields: { detail } }),
     })
   }
 
@@ -88,7 +99,11 @@ export class ControlPlane {
       journalIdentity: setup.journalIdentity,
     })
     this.machine = new NodeMachine(
-      { ...options, storeIdentity: drivers.store.info.identity, addresses: { control, controlStream, peer: setup.peerAddress, http: setup.httpAddress } },
+      {
+        ...options,
+        storeIdentity: drivers.store.info.identity,
+        addresses: { control, controlStream, peer: setup.peerAddress, http: setup.httpAddress },
+      },
       new Random(setup.seed),
     )
     drivers.datagrams.onDatagram((bytes, from) => this.receive(bytes, from, 'datagram'))
@@ -96,8 +111,16 @@ export class ControlPlane {
       if (frame.type === membershipFrame) this.receive(frame.body, frame.from.address, 'stream')
     })
     drivers.streams.onConnection((event) => this.connection(event))
-    this.intervals.push(setInterval(() => this.watchMain(), stallCheckMs), setInterval(() => this.snapshot(), snapshotEveryMs))
-    this.post({ type: 'opened', controlAddress: control, storeIdentity: drivers.store.info.identity, storeDriver: drivers.store.info.driver })
+    this.intervals.push(
+      setInterval(() => this.watchMain(), stallCheckMs),
+      setInterval(() => this.snapshot(), snapshotEveryMs),
+    )
+    this.post({
+      type: 'opened',
+      controlAddress: control,
+      storeIdentity: drivers.store.info.identity,
+      storeDriver: drivers.store.info.driver,
+    })
     this.running = this.link.run()
     this.feed({ type: 'start' })
   }
@@ -175,7 +198,9 @@ export class ControlPlane {
         this.keep(effect.addresses)
         break
       case 'store':
-        void this.link.request(effect.request).then((reply) => this.feed({ type: 'store_done', tag: effect.tag, reply }))
+        void this.link
+          .request(effect.request)
+          .then((reply) => this.feed({ type: 'store_done', tag: effect.tag, reply }))
         break
       case 'prove_death': {
         const result = drivers.lifeLocks.prove(effect.locator)
@@ -225,14 +250,33 @@ export class ControlPlane {
   private receive(bytes: Uint8Array, from: string, via: 'datagram' | 'stream'): void {
     const decoded = decodeMembership(bytes)
     if (decoded.ok) this.feedMembership({ type: 'message', from, message: decoded.message, via })
-    else this.post({ type: 'note', level: 'warn', event: 'wire.garbage', fields: { from, detail: decoded.detail } })
+    else
+      this.post({
+        type: 'note',
+        level: 'warn',
+        event: 'wire.garbage',
+        fields: { from, detail: decoded.detail },
+      })
   }
 
   private connection(event: ConnectionEvent): void {
     if (event.type === 'lost') {
-      this.feedMembership({ type: 'connection_lost', nodeId: event.nodeId, bootId: event.bootId, address: event.address, detail: event.detail })
-    } else if (event.type === 'refused') this.feedMembership({ type: 'dial_refused', address: event.address, detail: event.detail })
-    else if (event.type === 'rejected') this.post({ type: 'note', level: 'error', event: 'peer.rejected', fields: { address: event.address, code: event.code, detail: event.detail } })
+      this.feedMembership({
+        type: 'connection_lost',
+        nodeId: event.nodeId,
+        bootId: event.bootId,
+        address: event.address,
+        detail: event.detail,
+      })
+    } else if (event.type === 'refused')
+      this.feedMembership({ type: 'dial_refused', address: event.address, detail: event.detail })
+    else if (event.type === 'rejected')
+      this.post({
+        type: 'note',
+        level: 'error',
+        event: 'peer.rejected',
+        fields: { address: event.address, code: event.code, detail: event.detail },
+      })
   }
 
   // --- what main sees -----------------------------------------------------------------------------------------------
@@ -276,8 +320,16 @@ export class ControlPlane {
       }
     })
     const { info } = this.drivers.store
-    const externals = machine.view.under(externalPrefix).flatMap((key) => (machine.view.json(key) as ExternalRecord | undefined) ?? [])
-    this.post({ type: 'members', members, externals, store: { driver: info.driver, identity: info.identity, ...this.link.health }, health: machine.membership.health })
+    const externals = machine.view
+      .under(externalPrefix)
+      .flatMap((key) => (machine.view.json(key) as ExternalRecord | undefined) ?? [])
+    this.post({
+      type: 'members',
+      members,
+      externals,
+      store: { driver: info.driver, identity: info.identity, ...this.link.health },
+      health: machine.membership.health,
+    })
   }
 
   // --- calls --------------------------------------------------------------------------------------------------------
@@ -296,17 +348,29 @@ export class ControlPlane {
           return
         case 'why': {
           const entry = machine.membership.table.get(ask as string)
-          this.post({ type: 'answer', id, value: { evidence: entry?.evidence.toArray() ?? [], health: machine.membership.health } })
+          this.post({
+            type: 'answer',
+            id,
+            value: { evidence: entry?.evidence.toArray() ?? [], health: machine.membership.health },
+          })
           return
         }
         case 'seals':
-          this.post({ type: 'answer', id, value: (ask as number[]).map((shard) => [shard, readSeals(machine.view, shard)]) })
+          this.post({
+            type: 'answer',
+            id,
+            value: (ask as number[]).map((shard) => [shard, readSeals(machine.view, shard)]),
+          })
           return
         case 'list':
           this.post({ type: 'answer', id, value: await this.link.list(ask as string) })
           return
         case 'transact':
-          this.post({ type: 'answer', id, value: await this.link.transact(ask as ControlCalls['transact']['ask']) })
+          this.post({
+            type: 'answer',
+            id,
+            value: await this.link.transact(ask as ControlCalls['transact']['ask']),
+          })
           return
         case 'control_traffic': {
           const { sentBytes, receivedBytes, refused } = this.drivers.datagrams.stats()

@@ -18,7 +18,12 @@ plane.start().then(
   async (error: unknown) => {
     const code = isSkeinError(error) ? error.code : 'internal'
     const details = isSkeinError(error) ? error.details : {}
-    port.postMessage({ type: 'start_failed', code, message: error instanceof Error ? error.message : String(error), details })
+    port.postMessage({
+      type: 'start_failed',
+      code,
+      message: error instanceof Error ? error.message : String(error),
+      details,
+    })
     await plane.close()
     port.close()
   },

@@ -3,12 +3,13 @@
  * leaves by the same door. Resolves once the node is an active member.
  */
 import { randomBytes } from 'node:crypto'
+import { existsSync } from 'node:fs'
 import { hostname } from 'node:os'
 import { dirname, join, resolve } from 'node:path'
 import { fileURLToPath } from 'node:url'
-import { existsSync } from 'node:fs'
-import { SkeinError } from '../core/kernel/error.js'
 import { electionDefaults } from '../core/election/leader-election.js'
+import { SkeinError } from '../core/kernel/error.js'
+import { version } from '../core/version.js'
 import { createHttpServer } from '../http/server.js'
 import { makeJournal, makeLifeLocks, makeMesh, type RunningControl, runControl } from './compose.js'
 import { ControlLink } from './control-link.js'
@@ -21,7 +22,6 @@ import { RunningNode } from './node.js'
 import type { NodeConfig, SkeinNode } from './node-api.js'
 import { presets } from './presets.js'
 import { SharedState } from './shared-state.js'
-import { version } from '../core/version.js'
 
 export { version }
 
@@ -82,7 +82,9 @@ async function start(config: NodeConfig, undo: (() => Promise<unknown> | unknown
   })
   const { nodeId, bootId } = identity
   const log = makeLog(config, nodeId)
-  const cookies = [loadCookie({ cookie: config.cookie, cookieFile: config.cookieFile, sharedDir: dirname(config.dataDir) })]
+  const cookies = [
+    loadCookie({ cookie: config.cookie, cookieFile: config.cookieFile, sharedDir: dirname(config.dataDir) }),
+  ]
   const clock = await HlcKeeper.open(config.dataDir, bootId)
   undo.push(() => clock.close())
 
@@ -103,19 +105,47 @@ async function start(config: NodeConfig, undo: (() => Promise<unknown> | unknown
     cookies,
     onNote: (event, fields) => log('warn', event, fields),
   })
-  const peerAddress = await mesh.open({ clusterName: config.clusterName, nodeId, bootId, protocolMin, protocolMax, storeIdentity: '', journalIdentity: journal.info.identity })
+  const peerAddress = await mesh.open({
+    clusterName: config.clusterName,
+    nodeId,
+    bootId,
+    protocolMin,
+    protocolMax,
+    storeIdentity: '',
+    journalIdentity: journal.info.identity,
+  })
   undo.push(() => mesh.close({ deadlineMs: 500 }))
 
   const shared = new SharedState(config.shards)
   let control: RunningControl | undefined
   const link = new ControlLink((message) => control?.post(message))
-  node = new RunningNode({ config, nodeId, version, shared, journal, mesh, clock, link, log, shutDown: () => unwind(undo) })
+  node = new RunningNode({
+    config,
+    nodeId,
+    version,
+    shared,
+    journal,
+    mesh,
+    clock,
+    link,
+    log,
+    shutDown: () => unwind(undo),
+  })
   const running = node
   const httpAddress = config.http ? await serveHttp(config, running, log, undo) : ''
 
   const early: ControlToMain[] = []
   control = await runControl(
-    controlSetup(config, { shared, nodeId, bootId, peerAddress, httpAddress, cookies, journalIdentity: journal.info.identity, lifeLock: identity.lifeLock.locator }),
+    controlSetup(config, {
+      shared,
+      nodeId,
+      bootId,
+      peerAddress,
+      httpAddress,
+      cookies,
+      journalIdentity: journal.info.identity,
+      lifeLock: identity.lifeLock.locator,
+    }),
     config.threads,
     (message) => {
       if (control === undefined) early.push(message)
@@ -136,7 +166,12 @@ async function unwind(undo: (() => Promise<unknown> | unknown)[]): Promise<void>
   for (const step of undo.splice(0).reverse()) await step()
 }
 
-async function serveHttp(config: NodeConfig, node: SkeinNode, log: ReturnType<typeof makeLog>, undo: (() => Promise<unknown> | unknown)[]): Promise<string> {
+async function serveHttp(
+  config: NodeConfig,
+  node: SkeinNode,
+  log: ReturnType<typeof makeLog>,
+  undo: (() => Promise<unknown> | unknown)[],
+): Promise<string> {
   const dashboardDir = fileURLToPath(new URL('../../dist/dashboard', import.meta.url))
   const server = createHttpServer(node, {
     host: config.host,
@@ -181,7 +216,12 @@ function controlSetup(config: NodeConfig, facts: SetupFacts): ControlSetup {
       zone: config.zone,
       region: config.region,
       version,
-      facts: JSON.stringify({ hostname: hostname(), max_agents: config.maxAgents, services: config.services, labels: config.labels }),
+      facts: JSON.stringify({
+        hostname: hostname(),
+        max_agents: config.maxAgents,
+        services: config.services,
+        labels: config.labels,
+      }),
       lifeLock: facts.lifeLock,
       membership: timing.membership,
       lease: timing.lease,

@@ -6,16 +6,23 @@ import { createHash } from 'node:crypto'
 import type { Epoch, LeaseId, NodeId, ShardId } from '../core/kernel/brand.js'
 import { asEpoch } from '../core/kernel/brand.js'
 import { isSkeinError } from '../core/kernel/error.js'
-import type { CommitGroup, CommitOutcome, EventOutcome, NewEvent, Route, StampedEvent } from '../core/routing/events.js'
-import { type ForwardResult, Publisher } from '../core/routing/publisher.js'
 import { dedupeDefaults } from '../core/routing/dedupe.js'
+import type {
+  CommitGroup,
+  CommitOutcome,
+  EventOutcome,
+  NewEvent,
+  Route,
+  StampedEvent,
+} from '../core/routing/events.js'
+import { type ForwardResult, Publisher } from '../core/routing/publisher.js'
 import { ShardWriter, writerDefaults } from '../core/routing/shard-writer.js'
 import type { SealFound, SealWanted } from '../core/sharding/holder.js'
 import { type Seals, type ShardMap, shardOf } from '../core/sharding/shard-map.js'
 import type { Journal, Segment } from '../ports/journal.js'
 import type { FrameTransport } from '../ports/transport.js'
-import { monotonicMs } from './host-clock.js'
 import type { HlcKeeper } from './hlc-keeper.js'
+import { monotonicMs } from './host-clock.js'
 import { meshFrames, packOutcomes, packPublish, unpackOutcomes, unpackPublish } from './mesh-frames.js'
 import type { SharedState } from './shared-state.js'
 
@@ -61,7 +68,11 @@ export class DataPlane {
   private lease: LeaseId | null = null
   private wakeTimer: NodeJS.Timeout | undefined
   private wakeAtMs = Number.POSITIVE_INFINITY
-  private readonly forwards = new Set<{ readonly to: NodeId; readonly shards: ReadonlySet<ShardId>; readonly abort: AbortController }>()
+  private readonly forwards = new Set<{
+    readonly to: NodeId
+    readonly shards: ReadonlySet<ShardId>
+    readonly abort: AbortController
+  }>()
   private closed = false
   journalTrouble = ''
 
@@ -142,11 +153,21 @@ export class DataPlane {
   async openShard(shard: ShardId, epoch: Epoch, lease: LeaseId, seals: Seals): Promise<void> {
     const sealed = seals.segments
     const sealedTo = sealed.at(-1)?.last ?? 0
-    const window = { sinceMs: Date.now() - dedupeDefaults.windowMs, countMin: dedupeDefaults.idsMin, countMax: dedupeDefaults.idsMax }
+    const window = {
+      sinceMs: Date.now() - dedupeDefaults.windowMs,
+      countMin: dedupeDefaults.idsMin,
+      countMax: dedupeDefaults.idsMax,
+    }
     const ids = sealed.length === 0 ? [] : await this.world.journal.recentIds(shard, sealed, window)
     if (this.allowedEpoch(shard) !== epoch || this.closed) return
     this.opened.set(shard, { epoch, lease, sealed, firstOffset: sealedTo + 1 })
-    this.writer.open(shard, epoch, lease, sealedTo, ids.map((r) => ({ event: r, offset: r.offset, atMs: r.atMs })))
+    this.writer.open(
+      shard,
+      epoch,
+      lease,
+      sealedTo,
+      ids.map((r) => ({ event: r, offset: r.offset, atMs: r.atMs })),
+    )
     this.world.shardOpened(shard)
     this.publisher.routesChanged()
   }
@@ -216,7 +237,12 @@ export class DataPlane {
     }
   }
 
-  private async forward(to: NodeId, events: readonly NewEvent[], timeoutMs: number, done: (result: ForwardResult) => void): Promise<void> {
+  private async forward(
+    to: NodeId,
+    events: readonly NewEvent[],
+    timeoutMs: number,
+    done: (result: ForwardResult) => void,
+  ): Promise<void> {
     const { world } = this
     const address = world.peerAddress(to)
     if (address === undefined) {
@@ -228,13 +254,19 @@ export class DataPlane {
     this.forwards.add(entry)
     try {
       const options = { timeoutMs: Math.min(timeoutMs, forwardTimeoutMsMax), signal: abort.signal }
-      const body = await world.mesh.request(address, meshFrames.publish, packPublish(world.clock.now(), events), options)
+      const body = await world.mesh.request(
+        address,
+        meshFrames.publish,
+        packPublish(world.clock.now(), events),
+        options,
+      )
       const { hlc, outcomes } = unpackOutcomes(body)
       world.clock.receive(hlc)
       world.countForward('ok')
       done({ ok: true, outcomes })
     } catch (error) {
-      const certain = isSkeinError(error) && (error.code === 'peer_unreachable' || error.code === 'overloaded')
+      const certain =
+        isSkeinError(error) && (error.code === 'peer_unreachable' || error.code === 'overloaded')
       world.countForward(certain ? 'unreachable' : 'unknown')
       done({ ok: false, unknown: !certain, detail: error instanceof Error ? error.message : String(error) })
     } finally {
@@ -242,7 +274,11 @@ export class DataPlane {
     }
   }
 
-  private async commit(lease: LeaseId, groups: readonly CommitGroup[], done: (outcome: CommitOutcome) => void): Promise<void> {
+  private async commit(
+    lease: LeaseId,
+    groups: readonly CommitGroup[],
+    done: (outcome: CommitOutcome) => void,
+  ): Promise<void> {
     const startedMs = monotonicMs()
     try {
       await this.world.journal.append(lease, groups)
@@ -250,8 +286,17 @@ export class DataPlane {
       const code = isSkeinError(error) ? error.code : 'internal'
       const detail = error instanceof Error ? error.message : String(error)
       this.journalTrouble = `${code}: ${detail}`
-      this.world.note(code === 'disk_full' || code === 'corrupt' ? 'error' : 'warn', 'journal.append_failed', { code, detail })
-      const certain = code === 'disk_full' || code === 'overloaded' || code === 'fenced' || code === 'unavailable' || code === 'invalid_argument'
+      this.world.note(
+        code === 'disk_full' || code === 'corrupt' ? 'error' : 'warn',
+        'journal.append_failed',
+        { code, detail },
+      )
+      const certain =
+        code === 'disk_full' ||
+        code === 'overloaded' ||
+        code === 'fenced' ||
+        code === 'unavailable' ||
+        code === 'invalid_argument'
       done(certain ? { kind: 'refused', code, detail } : { kind: 'unknown', detail })
       return
     }
@@ -266,7 +311,8 @@ export class DataPlane {
     const events: AcknowledgedEvent[] = []
     for (const group of groups) {
       const confirmed = this.writer.confirmed(group.shard)
-      if (confirmed === undefined || confirmed.epoch !== group.epoch || confirmed.offset < group.firstOffset) continue
+      if (confirmed === undefined || confirmed.epoch !== group.epoch || confirmed.offset < group.firstOffset)
+        continue
       group.events.forEach((event, i) => {
         events.push({ ...event, shard: group.shard, epoch: group.epoch, offset: group.firstOffset + i })
       })
@@ -283,15 +329,29 @@ export class DataPlane {
     try {
       const [found] = await this.world.journal.seal(open.lease, [{ shard, epoch }])
       const last = found?.last ?? open.firstOffset - 1
-      const own: Segment[] = found === undefined ? [] : [{ epoch, lease: open.lease, first: open.firstOffset, last }]
+      const own: Segment[] =
+        found === undefined ? [] : [{ epoch, lease: open.lease, first: open.firstOffset, last }]
       const segments = [...open.sealed, ...own]
-      const window = { sinceMs: Date.now() - dedupeDefaults.windowMs, countMin: dedupeDefaults.idsMin, countMax: dedupeDefaults.idsMax }
+      const window = {
+        sinceMs: Date.now() - dedupeDefaults.windowMs,
+        countMin: dedupeDefaults.idsMin,
+        countMax: dedupeDefaults.idsMax,
+      }
       const ids = segments.length === 0 ? [] : await this.world.journal.recentIds(shard, segments, window)
       if (this.allowedEpoch(shard) !== epoch || this.opened.get(shard) !== open) return
-      this.writer.open(shard, epoch, open.lease, last, ids.map((r) => ({ event: r, offset: r.offset, atMs: r.atMs })))
+      this.writer.open(
+        shard,
+        epoch,
+        open.lease,
+        last,
+        ids.map((r) => ({ event: r, offset: r.offset, atMs: r.atMs })),
+      )
       this.publisher.routesChanged()
     } catch (error) {
-      this.world.note('error', 'journal.reopen_failed', { shard, detail: error instanceof Error ? error.message : String(error) })
+      this.world.note('error', 'journal.reopen_failed', {
+        shard,
+        detail: error instanceof Error ? error.message : String(error),
+      })
       if (!this.closed) setTimeout(() => void this.reopen(shard, epoch), 500).unref()
     }
   }
@@ -304,7 +364,10 @@ export class DataPlane {
     const confirmed = this.writer.confirmed(shard)
     if (open === undefined || confirmed === undefined || confirmed.epoch !== open.epoch) return undefined
     if (confirmed.offset < open.firstOffset) return open.sealed
-    return [...open.sealed, { epoch: open.epoch, lease: open.lease, first: open.firstOffset, last: confirmed.offset }]
+    return [
+      ...open.sealed,
+      { epoch: open.epoch, lease: open.lease, first: open.firstOffset, last: confirmed.offset },
+    ]
   }
 
   openShards(): ShardId[] {
@@ -321,8 +384,11 @@ export class DataPlane {
 
   route(shard: ShardId): Route {
     const assignment = this.map[shard]
-    if (assignment === undefined || assignment.nodeId === null) return { kind: 'none', reason: 'the shard has no owner yet' }
-    return assignment.nodeId === this.world.nodeId ? { kind: 'self' } : { kind: 'node', nodeId: assignment.nodeId }
+    if (assignment === undefined || assignment.nodeId === null)
+      return { kind: 'none', reason: 'the shard has no owner yet' }
+    return assignment.nodeId === this.world.nodeId
+      ? { kind: 'self' }
+      : { kind: 'node', nodeId: assignment.nodeId }
   }
 
   private allowedEpoch(shard: ShardId): Epoch {
@@ -333,7 +399,8 @@ export class DataPlane {
   private tally(outcomes: readonly EventOutcome[]): void {
     const counts = { accepted: 0, duplicate: 0, rejected: 0 }
     for (const o of outcomes) if (o.status !== 'retry') counts[o.status]++
-    for (const status of ['accepted', 'duplicate', 'rejected'] as const) if (counts[status] > 0) this.world.count(status, counts[status])
+    for (const status of ['accepted', 'duplicate', 'rejected'] as const)
+      if (counts[status] > 0) this.world.count(status, counts[status])
   }
 
   private wakeAt(atMs: number): void {

@@ -46,7 +46,10 @@ export class EventReader {
     const { plane } = this.world
     const limit = query.limit ?? 100
     const cursor = decodeCursor(query.after)
-    const shards = query.key === undefined ? Array.from({ length: plane.shards }, (_, i) => i) : [shardOf(query.key, plane.shards)]
+    const shards =
+      query.key === undefined
+        ? Array.from({ length: plane.shards }, (_, i) => i)
+        : [shardOf(query.key, plane.shards)]
     const events: EventView[] = []
     const incomplete: { shard: ShardId; error: string }[] = []
     let from = shards.findIndex((s) => s >= (cursor?.shard ?? 0))
@@ -60,9 +63,15 @@ export class EventReader {
         const room = limit - events.length
         events.push(...part.events.slice(0, room).map(viewOf))
         if (part.events.length > room || !part.end || events.length === limit) {
-          const last = part.events.length > room ? (part.events[room - 1]?.offset ?? (part.shard === round[0] ? after : 0)) : part.scannedTo
+          const last =
+            part.events.length > room
+              ? (part.events[room - 1]?.offset ?? (part.shard === round[0] ? after : 0))
+              : part.scannedTo
           const done = part.end && part.events.length <= room && part.shard === shards.at(-1)
-          if (events.length === limit || !part.end) return done ? { events, incomplete } : { events, incomplete, nextCursor: encodeCursor(part.shard, last) }
+          if (events.length === limit || !part.end)
+            return done
+              ? { events, incomplete }
+              : { events, incomplete, nextCursor: encodeCursor(part.shard, last) }
         }
       }
       from += round.length
@@ -93,13 +102,27 @@ export class EventReader {
     return parts
   }
 
-  private async scan(shard: ShardId, segments: readonly Segment[], after: number, limit: number, stream: string, key: string | null) {
+  private async scan(
+    shard: ShardId,
+    segments: readonly Segment[],
+    after: number,
+    limit: number,
+    stream: string,
+    key: string | null,
+  ) {
     if (segments.length === 0) return { events: [], scannedTo: after, end: true }
     const events: StoredEvent[] = []
     let scannedTo = after
     let end = false
     while (!end && events.length < limit) {
-      const page = await this.world.journal.read({ shard, segments, after: scannedTo, limit: Math.min(1_000, limit - events.length), stream, ...(key === null ? {} : { key }) })
+      const page = await this.world.journal.read({
+        shard,
+        segments,
+        after: scannedTo,
+        limit: Math.min(1_000, limit - events.length),
+        stream,
+        ...(key === null ? {} : { key }),
+      })
       events.push(...page.events)
       scannedTo = page.scannedTo
       end = page.end
@@ -107,22 +130,31 @@ export class EventReader {
     return { events, scannedTo, end }
   }
 
-  private async readRound(wanted: readonly [ShardId, number][], limit: number, query: EventQuery): Promise<ShardPart[]> {
+  private async readRound(
+    wanted: readonly [ShardId, number][],
+    limit: number,
+    query: EventQuery,
+  ): Promise<ShardPart[]> {
     const found = new Map<ShardId, ShardPart>()
     const deadlineMs = monotonicMs() + ownerWaitMs
     let missing = [...wanted]
     let trouble = ''
     while (missing.length > 0) {
-      const answers = await Promise.all([...this.byOwner(missing)].map(([owner, list]) => this.ask(owner, list, limit, query)))
+      const answers = await Promise.all(
+        [...this.byOwner(missing)].map(([owner, list]) => this.ask(owner, list, limit, query)),
+      )
       for (const { parts, error } of answers) {
-        for (const part of parts) if (part !== null) found.set(part[0], { shard: part[0], events: part[1], scannedTo: part[2], end: part[3] })
+        for (const part of parts)
+          if (part !== null)
+            found.set(part[0], { shard: part[0], events: part[1], scannedTo: part[2], end: part[3] })
         if (error !== '') trouble = error
       }
       missing = missing.filter(([shard]) => !found.has(shard))
       if (missing.length === 0 || monotonicMs() >= deadlineMs) break
       await pause(50)
     }
-    if (missing.length > 0) for (const part of await this.readSealed(missing, limit, query, trouble)) found.set(part.shard, part)
+    if (missing.length > 0)
+      for (const part of await this.readSealed(missing, limit, query, trouble)) found.set(part.shard, part)
     return wanted.flatMap(([shard]) => found.get(shard) ?? [])
   }
 
@@ -138,25 +170,47 @@ export class EventReader {
     return byOwner
   }
 
-  private async ask(owner: NodeId | null | '', shards: readonly [ShardId, number][], limit: number, query: EventQuery): Promise<{ parts: ReadAnswer['parts']; error: string }> {
+  private async ask(
+    owner: NodeId | null | '',
+    shards: readonly [ShardId, number][],
+    limit: number,
+    query: EventQuery,
+  ): Promise<{ parts: ReadAnswer['parts']; error: string }> {
     const ask: ReadAsk = { shards, limit, stream: query.stream, key: query.key ?? null }
     if (owner === null) return { parts: [], error: 'the shard has no owner at the moment' }
     if (owner === '') return { parts: await this.readHere(ask), error: 'this node is taking the shard up' }
     const address = this.world.peerAddress(owner)
     if (address === undefined) return { parts: [], error: `${owner} has no known address` }
     try {
-      const body = await this.world.mesh.request(address, meshFrames.read, pack(ask), { timeoutMs: ownerTimeoutMs })
-      return { parts: (unpack(body) as ReadAnswer).parts, error: `${owner} does not own the shard at the moment` }
+      const body = await this.world.mesh.request(address, meshFrames.read, pack(ask), {
+        timeoutMs: ownerTimeoutMs,
+      })
+      return {
+        parts: (unpack(body) as ReadAnswer).parts,
+        error: `${owner} does not own the shard at the moment`,
+      }
     } catch (error) {
       return { parts: [], error: `${owner}: ${error instanceof Error ? error.message : String(error)}` }
     }
   }
 
-  private async readSealed(wanted: readonly [ShardId, number][], limit: number, query: EventQuery, error: string): Promise<ShardPart[]> {
+  private async readSealed(
+    wanted: readonly [ShardId, number][],
+    limit: number,
+    query: EventQuery,
+    error: string,
+  ): Promise<ShardPart[]> {
     const seals = new Map(await this.world.seals(wanted.map(([shard]) => shard)))
     return Promise.all(
       wanted.map(async ([shard, after]): Promise<ShardPart> => {
-        const { events, scannedTo, end } = await this.scan(shard, seals.get(shard)?.segments ?? [], after, limit, query.stream, query.key ?? null)
+        const { events, scannedTo, end } = await this.scan(
+          shard,
+          seals.get(shard)?.segments ?? [],
+          after,
+          limit,
+          query.stream,
+          query.key ?? null,
+        )
         return { shard, events, scannedTo, end, error }
       }),
     )
@@ -175,6 +229,11 @@ function encodeCursor(shard: ShardId, offset: number): string {
 function decodeCursor(text: string | undefined): { shard: ShardId; offset: number } | undefined {
   if (text === undefined || text === '') return undefined
   const match = /^1\.(\d{1,6})\.(\d{1,15})$/.exec(Buffer.from(text, 'base64url').toString())
-  if (match === null) throw new SkeinError('invalid_argument', `"${text}" is not a cursor: pass a next_cursor of an earlier answer as \`after\``, { details: { field: 'after' } })
+  if (match === null)
+    throw new SkeinError(
+      'invalid_argument',
+      `"${text}" is not a cursor: pass a next_cursor of an earlier answer as \`after\``,
+      { details: { field: 'after' } },
+    )
   return { shard: Number(match[1]), offset: Number(match[2]) }
 }

@@ -1,8 +1,8 @@
 /** The node's hybrid clock with its durable ceiling: a small file that always names a time later than any the clock gave out. */
 import { open, readFile, rename } from 'node:fs/promises'
 import { join } from 'node:path'
-import { hash32 } from '../core/kernel/hash.js'
 import { HybridClock, hlcFromText, hlcToText } from '../core/hlc/hlc.js'
+import { hash32 } from '../core/kernel/hash.js'
 
 const fileName = 'clock'
 const skewMsMax = 500
@@ -27,7 +27,14 @@ export class HlcKeeper {
       throw error
     })
     const ceilingMs = Number(text.trim())
-    const keeper = new HlcKeeper(path, new HybridClock({ tag: hash32(bootId), skewMsMax, ceilingMs: Number.isFinite(ceilingMs) ? ceilingMs : 0 }))
+    const keeper = new HlcKeeper(
+      path,
+      new HybridClock({
+        tag: hash32(bootId),
+        skewMsMax,
+        ceilingMs: Number.isFinite(ceilingMs) ? ceilingMs : 0,
+      }),
+    )
     await keeper.reserve()
     keeper.timer = setInterval(() => void keeper.reserve(), 1_000)
     keeper.timer.unref()
@@ -51,7 +58,10 @@ export class HlcKeeper {
     const remote = hlcFromText(text)
     if (remote === undefined) return
     const result = this.clock.receive(remote, Date.now())
-    if (!result.ok) this.onTrouble(`a timestamp ${Math.round(result.aheadMs)} ms ahead of this node's clock was refused (limit ${result.skewMsMax} ms): set the clocks`)
+    if (!result.ok)
+      this.onTrouble(
+        `a timestamp ${Math.round(result.aheadMs)} ms ahead of this node's clock was refused (limit ${result.skewMsMax} ms): set the clocks`,
+      )
   }
 
   close(): void {
@@ -71,7 +81,9 @@ export class HlcKeeper {
       await rename(draft, this.path)
       this.clock.raiseCeiling(wanted)
     } catch (error) {
-      this.onTrouble(`the clock's ceiling cannot be saved: ${error instanceof Error ? error.message : String(error)}`)
+      this.onTrouble(
+        `the clock's ceiling cannot be saved: ${error instanceof Error ? error.message : String(error)}`,
+      )
     } finally {
       this.saving = false
     }

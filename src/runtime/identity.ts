@@ -1,6 +1,16 @@
 /** What a node finds or makes in its data directory before anything runs: the directory itself, its id, its boot, its locks, the host's cookie. */
 import { randomBytes } from 'node:crypto'
-import { accessSync, constants, closeSync, fsyncSync, mkdirSync, openSync, readFileSync, statSync, writeSync } from 'node:fs'
+import {
+  accessSync,
+  closeSync,
+  constants,
+  fsyncSync,
+  mkdirSync,
+  openSync,
+  readFileSync,
+  statSync,
+  writeSync,
+} from 'node:fs'
 import { hostname } from 'node:os'
 import { dirname, join, resolve } from 'node:path'
 import { asBootId, type BootId } from '../core/kernel/brand.js'
@@ -20,7 +30,11 @@ export interface NodeIdentity {
 const idPattern = /^[A-Za-z0-9._-]{1,64}$/
 
 /** Errors: `data_dir_unusable`, `already_running`, `bad_config`. */
-export function openIdentity(dataDirOption: string, wantedId: string | undefined, locks: LifeLocks): NodeIdentity {
+export function openIdentity(
+  dataDirOption: string,
+  wantedId: string | undefined,
+  locks: LifeLocks,
+): NodeIdentity {
   const dataDir = resolve(dataDirOption)
   makeDirectory(dataDir)
   const directoryLock = lockDirectory(dataDir, locks)
@@ -44,7 +58,11 @@ function makeDirectory(dataDir: string): void {
     // Root passes access checks even on a read-only filesystem; a write does not lie.
   } catch (cause) {
     const { code } = cause as NodeJS.ErrnoException
-    throw new SkeinError('data_dir_unusable', `data directory ${dataDir} cannot be written (${code ?? String(cause)}): give a writable one with --data-dir`, { cause, details: { data_dir: dataDir } })
+    throw new SkeinError(
+      'data_dir_unusable',
+      `data directory ${dataDir} cannot be written (${code ?? String(cause)}): give a writable one with --data-dir`,
+      { cause, details: { data_dir: dataDir } },
+    )
   }
 }
 
@@ -53,7 +71,11 @@ function lockDirectory(dataDir: string, locks: LifeLocks): LifeLock {
     return locks.hold(join(dataDir, 'process.life'))
   } catch (cause) {
     if (!isSkeinError(cause) || cause.code !== 'already_running') throw cause
-    throw new SkeinError('already_running', `another process runs on data directory ${dataDir}: stop it, or give this node its own --data-dir`, { cause, details: { data_dir: dataDir } })
+    throw new SkeinError(
+      'already_running',
+      `another process runs on data directory ${dataDir}: stop it, or give this node its own --data-dir`,
+      { cause, details: { data_dir: dataDir } },
+    )
   }
 }
 
@@ -61,16 +83,26 @@ function lockDirectory(dataDir: string, locks: LifeLocks): LifeLock {
 function settleId(dataDir: string, wantedId: string | undefined): string {
   const path = join(dataDir, 'node-id')
   if (wantedId !== undefined && !idPattern.test(wantedId)) {
-    throw new SkeinError('bad_config', `node id "${wantedId}": 1 to 64 characters of A-Z a-z 0-9 . _ - are allowed`, { details: { field: 'node-id' } })
+    throw new SkeinError(
+      'bad_config',
+      `node id "${wantedId}": 1 to 64 characters of A-Z a-z 0-9 . _ - are allowed`,
+      { details: { field: 'node-id' } },
+    )
   }
   const kept = readIfThere(path)?.trim()
   if (kept !== undefined && kept !== '') {
     if (wantedId !== undefined && wantedId !== kept) {
-      throw new SkeinError('bad_config', `data directory ${dataDir} belongs to node "${kept}", not "${wantedId}": use another --data-dir or leave --node-id out`, { details: { field: 'node-id' } })
+      throw new SkeinError(
+        'bad_config',
+        `data directory ${dataDir} belongs to node "${kept}", not "${wantedId}": use another --data-dir or leave --node-id out`,
+        { details: { field: 'node-id' } },
+      )
     }
     return kept
   }
-  const host = hostname().replace(/[^A-Za-z0-9._-]/g, '-').slice(0, 40)
+  const host = hostname()
+    .replace(/[^A-Za-z0-9._-]/g, '-')
+    .slice(0, 40)
   const id = wantedId ?? `${host}-${randomBytes(3).toString('hex')}`
   writeDurably(path, `${id}\n`, 'w')
   return id
@@ -79,11 +111,16 @@ function settleId(dataDir: string, wantedId: string | undefined): string {
 /**
  * The cookie: given, in a file that is given, or in the file that the nodes of this host share, made at first use. Errors: `bad_cookie`.
  */
-export function loadCookie(options: { readonly cookie?: string | undefined; readonly cookieFile?: string | undefined; readonly sharedDir: string }): Uint8Array {
+export function loadCookie(options: {
+  readonly cookie?: string | undefined
+  readonly cookieFile?: string | undefined
+  readonly sharedDir: string
+}): Uint8Array {
   if (options.cookie !== undefined) return checkCookie(Buffer.from(options.cookie), '--cookie')
   if (options.cookieFile !== undefined) {
     const text = readIfThere(options.cookieFile)
-    if (text === undefined) throw new SkeinError('bad_cookie', `cookie file ${options.cookieFile} does not exist`)
+    if (text === undefined)
+      throw new SkeinError('bad_cookie', `cookie file ${options.cookieFile} does not exist`)
     return checkCookie(Buffer.from(text.trim()), options.cookieFile)
   }
   const path = join(options.sharedDir, 'cookie')
@@ -91,15 +128,21 @@ export function loadCookie(options: { readonly cookie?: string | undefined; read
   try {
     writeDurably(path, `${randomBytes(32).toString('hex')}\n`, 'wx')
   } catch (error) {
-    if ((error as NodeJS.ErrnoException).code !== 'EEXIST') throw new SkeinError('data_dir_unusable', `cookie file ${path} cannot be made`, { cause: error })
+    if ((error as NodeJS.ErrnoException).code !== 'EEXIST')
+      throw new SkeinError('data_dir_unusable', `cookie file ${path} cannot be made`, { cause: error })
   }
   const mode = statSync(path).mode & 0o077
-  if (mode !== 0) throw new SkeinError('bad_cookie', `cookie file ${path} can be read by others: chmod 600 ${path}`)
+  if (mode !== 0)
+    throw new SkeinError('bad_cookie', `cookie file ${path} can be read by others: chmod 600 ${path}`)
   return checkCookie(Buffer.from((readIfThere(path) ?? '').trim()), path)
 }
 
 function checkCookie(cookie: Buffer, where: string): Uint8Array {
-  if (cookie.length < 8) throw new SkeinError('bad_cookie', `the cookie in ${where} has ${cookie.length} bytes; at least 8 are needed, 32 random ones are better`)
+  if (cookie.length < 8)
+    throw new SkeinError(
+      'bad_cookie',
+      `the cookie in ${where} has ${cookie.length} bytes; at least 8 are needed, 32 random ones are better`,
+    )
   return cookie
 }
 

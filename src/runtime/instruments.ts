@@ -24,13 +24,48 @@ export class Instruments implements Metrics {
   constructor(sources: InstrumentSources) {
     this.sources = sources
     const registers = [this.registry]
-    this.events = new Counter({ name: 'skein_events_total', help: 'Events published through this node, by outcome', labelNames: ['outcome'], registers })
-    this.forwards = new Counter({ name: 'skein_forwards_total', help: 'Parts of requests handed to the owner of their shard', labelNames: ['outcome'], registers })
-    this.suspicions = new Counter({ name: 'skein_suspicions_total', help: 'Suspicions as this node saw them end', labelNames: ['outcome'], registers })
-    this.leaderChanges = new Counter({ name: 'skein_leader_changes_total', help: 'Changes of leader seen', registers })
-    this.leasesLost = new Counter({ name: 'skein_leases_lost_total', help: 'Leases this process lost', registers })
-    this.append = new Histogram({ name: 'skein_event_append_seconds', help: 'Commit of a batch to the journal', buckets: [0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 1], registers })
-    new Gauge({ name: 'skein_build_info', help: 'Version of this node', labelNames: ['version', 'node'], registers }).labels(sources.version, process.version).set(1)
+    this.events = new Counter({
+      name: 'skein_events_total',
+      help: 'Events published through this node, by outcome',
+      labelNames: ['outcome'],
+      registers,
+    })
+    this.forwards = new Counter({
+      name: 'skein_forwards_total',
+      help: 'Parts of requests handed to the owner of their shard',
+      labelNames: ['outcome'],
+      registers,
+    })
+    this.suspicions = new Counter({
+      name: 'skein_suspicions_total',
+      help: 'Suspicions as this node saw them end',
+      labelNames: ['outcome'],
+      registers,
+    })
+    this.leaderChanges = new Counter({
+      name: 'skein_leader_changes_total',
+      help: 'Changes of leader seen',
+      registers,
+    })
+    this.leasesLost = new Counter({
+      name: 'skein_leases_lost_total',
+      help: 'Leases this process lost',
+      registers,
+    })
+    this.append = new Histogram({
+      name: 'skein_event_append_seconds',
+      help: 'Commit of a batch to the journal',
+      buckets: [0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 1],
+      registers,
+    })
+    new Gauge({
+      name: 'skein_build_info',
+      help: 'Version of this node',
+      labelNames: ['version', 'node'],
+      registers,
+    })
+      .labels(sources.version, process.version)
+      .set(1)
     this.gauges()
     this.loopDelay.enable()
   }
@@ -39,40 +74,77 @@ export class Instruments implements Metrics {
     const { sources } = this
     const registers = [this.registry]
     const gauge = (name: string, help: string, read: () => number): void => {
-      new Gauge({ name, help, registers, collect() { this.set(read()) } })
+      new Gauge({
+        name,
+        help,
+        registers,
+        collect() {
+          this.set(read())
+        },
+      })
     }
     gauge('skein_leader', '1 where this node leads', () => (sources.status().leader?.isSelf === true ? 1 : 0))
     gauge('skein_leader_term', 'Term of the last leader known', () => sources.status().term)
-    gauge('skein_lease_remaining_seconds', 'Time until this node stops by itself unless it renews', () => sources.status().leaseRemainingMs / 1_000)
+    gauge(
+      'skein_lease_remaining_seconds',
+      'Time until this node stops by itself unless it renews',
+      () => sources.status().leaseRemainingMs / 1_000,
+    )
     gauge('skein_shards_owned', 'Shards open on this node', () => sources.status().node.shardsOwned)
     gauge('skein_eventloop_delay_p99_seconds', 'Delay of the main event loop since the last scrape', () => {
       const seconds = this.loopDelay.percentile(99) / 1e9
       this.loopDelay.reset()
       return Number.isFinite(seconds) ? seconds : 0
     })
-    new Gauge({ name: 'skein_nodes', help: 'Nodes by status', labelNames: ['status'], registers, collect() {
-      this.reset()
-      for (const [status, count] of Object.entries(sources.status().nodesByStatus)) this.labels(status).set(count)
-    } })
-    const perPeer = (name: string, help: string, read: (peer: PeerView) => number): void => {
-      new Gauge({ name, help, labelNames: ['peer'], registers, collect() {
+    new Gauge({
+      name: 'skein_nodes',
+      help: 'Nodes by status',
+      labelNames: ['status'],
+      registers,
+      collect() {
         this.reset()
-        for (const peer of sources.peers()) this.labels(peer.nodeId).set(read(peer))
-      } })
+        for (const [status, count] of Object.entries(sources.status().nodesByStatus))
+          this.labels(status).set(count)
+      },
+    })
+    const perPeer = (name: string, help: string, read: (peer: PeerView) => number): void => {
+      new Gauge({
+        name,
+        help,
+        labelNames: ['peer'],
+        registers,
+        collect() {
+          this.reset()
+          for (const peer of sources.peers()) this.labels(peer.nodeId).set(read(peer))
+        },
+      })
     }
     perPeer('skein_peer_up', '1 where the peer is healthy', (p) => (p.status === 'healthy' ? 1 : 0))
     perPeer('skein_peer_rtt_seconds', 'Round trip of probes', (p) => p.rttMs / 1_000)
-    new Gauge({ name: 'skein_peer_bytes_total', help: 'Bytes on data connections', labelNames: ['peer', 'direction'], registers, collect() {
-      this.reset()
-      for (const p of sources.peers()) {
-        this.labels(p.nodeId, 'received').set(p.receivedBytes)
-        this.labels(p.nodeId, 'sent').set(p.sentBytes)
-      }
-    } })
-    new Gauge({ name: 'skein_clock_skew_seconds', help: 'Wall clock of the peer minus ours', labelNames: ['peer'], registers, collect() {
-      this.reset()
-      for (const m of sources.members()) if (!m.isSelf && m.kind === 'node') this.labels(m.id).set(m.skewMs / 1_000)
-    } })
+    new Gauge({
+      name: 'skein_peer_bytes_total',
+      help: 'Bytes on data connections',
+      labelNames: ['peer', 'direction'],
+      registers,
+      collect() {
+        this.reset()
+        for (const p of sources.peers()) {
+          this.labels(p.nodeId, 'received').set(p.receivedBytes)
+          this.labels(p.nodeId, 'sent').set(p.sentBytes)
+        }
+      },
+    })
+    new Gauge({
+      name: 'skein_clock_skew_seconds',
+      help: 'Wall clock of the peer minus ours',
+      labelNames: ['peer'],
+      registers,
+      collect() {
+        this.reset()
+        for (const m of sources.members())
+          if (!m.isSelf && m.kind === 'node') this.labels(m.id).set(m.skewMs / 1_000)
+      },
+    })
   }
 
   countEvents(outcome: string, count: number): void {

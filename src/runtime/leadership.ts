@@ -1,6 +1,7 @@
 /** Runs what a program wants done only by the leader, and stops it before another can lead. */
-import type { SharedState } from './shared-state.js'
+
 import { monotonicMs } from './host-clock.js'
+import type { SharedState } from './shared-state.js'
 
 type Task = (term: number, signal: AbortSignal) => Promise<void> | void
 

@@ -27,9 +27,11 @@ export function packPublish(hlc: string, events: readonly NewEvent[]): Uint8Arra
 
 export function unpackPublish(body: Uint8Array): { hlc: string; events: NewEvent[] } {
   const value = unpack(body)
-  if (!Array.isArray(value) || typeof value[0] !== 'string' || !Array.isArray(value[1])) throw malformed('publish')
+  if (!Array.isArray(value) || typeof value[0] !== 'string' || !Array.isArray(value[1]))
+    throw malformed('publish')
   const events = value[1].map((row): NewEvent => {
-    if (!Array.isArray(row) || row.length !== 5 || row.some((text) => typeof text !== 'string')) throw malformed('publish')
+    if (!Array.isArray(row) || row.length !== 5 || row.some((text) => typeof text !== 'string'))
+      throw malformed('publish')
     const [stream, key, id, type, payload] = row as [string, string, string, string, string]
     return { stream, key, id, type, payload }
   })
@@ -75,7 +77,10 @@ export interface ReadAsk {
 
 /** `null`: this node does not own that shard now. */
 export interface ReadAnswer {
-  readonly parts: readonly (readonly [shard: number, events: readonly StoredEvent[], scannedTo: number, end: boolean] | null)[]
+  readonly parts: readonly (
+    | readonly [shard: number, events: readonly StoredEvent[], scannedTo: number, end: boolean]
+    | null
+  )[]
 }
 
 function malformed(what: string): SkeinError {

@@ -142,8 +142,18 @@ export interface PublishInput {
 }
 
 export type PublishResult =
-  | { readonly id: string; readonly status: 'accepted' | 'duplicate'; readonly shard: ShardId; readonly offset: number }
-  | { readonly id: string; readonly status: 'rejected'; readonly shard: ShardId; readonly error: { readonly code: ErrorCode; readonly detail: string; readonly retryable: boolean } }
+  | {
+      readonly id: string
+      readonly status: 'accepted' | 'duplicate'
+      readonly shard: ShardId
+      readonly offset: number
+    }
+  | {
+      readonly id: string
+      readonly status: 'rejected'
+      readonly shard: ShardId
+      readonly error: { readonly code: ErrorCode; readonly detail: string; readonly retryable: boolean }
+    }
 
 export interface EventView {
   readonly id: string
@@ -240,14 +250,28 @@ export interface SkeinNode extends AsyncDisposable {
   }
   readonly events: {
     /** Resolves when durable; rejects with the event's error otherwise. */
-    publish(stream: string, event: Omit<PublishInput, 'stream'>): Promise<PublishResult & { readonly status: 'accepted' | 'duplicate' }>
+    publish(
+      stream: string,
+      event: Omit<PublishInput, 'stream'>,
+    ): Promise<PublishResult & { readonly status: 'accepted' | 'duplicate' }>
     /** One outcome per event, in order; never rejects for an event's sake. At most 10,000 events. */
-    publishMany(events: readonly PublishInput[], options?: { readonly timeoutMs?: number }): Promise<readonly PublishResult[]>
+    publishMany(
+      events: readonly PublishInput[],
+      options?: { readonly timeoutMs?: number },
+    ): Promise<readonly PublishResult[]>
     read(query: EventQuery): Promise<EventPage>
     /** Events of the whole cluster as they are acknowledged, at most once; `onLagged` says how many were passed over. Returns the way to stop. */
-    tail(filter: { readonly stream?: string; readonly key?: string }, onEvent: (event: EventView) => void, onLagged?: (missed: number) => void): () => void
+    tail(
+      filter: { readonly stream?: string; readonly key?: string },
+      onEvent: (event: EventView) => void,
+      onLagged?: (missed: number) => void,
+    ): () => void
     /** Only on the shard's owner, in acknowledged order per key, at least once. */
-    consume(stream: string, handler: (batch: readonly EventView[], context: ConsumeContext) => void | Promise<void>, options?: ConsumeOptions): { stop(): Promise<void> }
+    consume(
+      stream: string,
+      handler: (batch: readonly EventView[], context: ConsumeContext) => void | Promise<void>,
+      options?: ConsumeOptions,
+    ): { stop(): Promise<void> }
   }
   readonly leader: {
     get(): LeaderView | null
@@ -262,12 +286,33 @@ export interface SkeinNode extends AsyncDisposable {
     status(): ClusterStatus
     peers(): readonly PeerView[]
     shards(): readonly ShardView[]
-    route(key: string): { readonly key: string; readonly shard: ShardId; readonly epoch: number; readonly owner: NodeId | null; readonly address: string }
+    route(key: string): {
+      readonly key: string
+      readonly shard: ShardId
+      readonly epoch: number
+      readonly owner: NodeId | null
+      readonly address: string
+    }
     history(limit: number): readonly FeedEvent[]
     /** Who sees whom: one row per node, with the error where a node did not answer. */
-    reachability(): Promise<readonly { readonly observer: NodeId; readonly error?: string; readonly ageMs: number; readonly sees: readonly { readonly nodeId: NodeId; readonly status: MemberStatus; readonly rttMs: number; readonly missedProbes: number }[] }[]>
+    reachability(): Promise<
+      readonly {
+        readonly observer: NodeId
+        readonly error?: string
+        readonly ageMs: number
+        readonly sees: readonly {
+          readonly nodeId: NodeId
+          readonly status: MemberStatus
+          readonly rttMs: number
+          readonly missedProbes: number
+        }[]
+      }[]
+    >
     /** From `afterSeq` on if it is still kept, then live. `lost` in the first call when it is not. Returns the way to stop. */
-    watch(afterSeq: number | undefined, onEvent: (event: FeedEvent) => void): { readonly lost: boolean; stop(): void }
+    watch(
+      afterSeq: number | undefined,
+      onEvent: (event: FeedEvent) => void,
+    ): { readonly lost: boolean; stop(): void }
     remove(id: NodeId): Promise<void>
     /** Shards (and later agents) leave the node; the intent survives restarts until uncordoned. */
     drain(id: NodeId, options: { readonly deadlineMs: number }): Promise<NodeOperation>

@@ -1,25 +1,39 @@
 /** A running node: joins control, data plane, tails, consumers and views into the public API. Holds no rules of its own. */
 import { randomBytes } from 'node:crypto'
 import { SkeinError } from '../core/kernel/error.js'
-import { shardOf } from '../core/sharding/shard-map.js'
+import { jsonEncode } from '../core/kernel/text.js'
 import type { EventOutcome, NewEvent } from '../core/routing/events.js'
+import { shardOf } from '../core/sharding/shard-map.js'
 import type { Journal } from '../ports/journal.js'
 import type { FrameTransport } from '../ports/transport.js'
 import { Consumer } from './consumers.js'
 import type { ControlLink } from './control-link.js'
 import { type ControlToMain, type ExternalRecord, externalPrefix } from './control-messages.js'
 import { DataPlane } from './data-plane.js'
+import { checkEvent, checkQuery } from './event-checks.js'
 import { EventReader } from './event-reader.js'
-import { jsonEncode } from '../core/kernel/text.js'
 import { Feed } from './feed.js'
 import type { HlcKeeper } from './hlc-keeper.js'
 import { monotonicMs } from './host-clock.js'
 import { Instruments } from './instruments.js'
 import { Leadership } from './leadership.js'
 import { meshFrames, pack, unpack } from './mesh-frames.js'
-import type { ClusterStatus, ConsumeOptions, EngineHealth, EventQuery, ExternalNodeInput, Heartbeat, NodeConfig, NodeView, PeerView, PublishInput, PublishResult, ShardView, SkeinNode } from './node-api.js'
+import type {
+  ClusterStatus,
+  ConsumeOptions,
+  EngineHealth,
+  EventQuery,
+  ExternalNodeInput,
+  Heartbeat,
+  NodeConfig,
+  NodeView,
+  PeerView,
+  PublishInput,
+  PublishResult,
+  ShardView,
+  SkeinNode,
+} from './node-api.js'
 import { Operations } from './operations.js'
-import { checkEvent, checkQuery } from './event-checks.js'
 import { Roster } from './roster.js'
 import type { SharedState } from './shared-state.js'
 import { Tails } from './tails.js'
@@ -40,7 +54,11 @@ export interface NodeParts {
   readonly mesh: FrameTransport
   readonly clock: HlcKeeper
   readonly link: ControlLink
-  readonly log: (level: 'debug' | 'info' | 'warn' | 'error', event: string, fields: Readonly<Record<string, unknown>>) => void
+  readonly log: (
+    level: 'debug' | 'info' | 'warn' | 'error',
+    event: string,
+    fields: Readonly<Record<string, unknown>>,
+  ) => void
   /** Ends everything in reverse order of the start. */
   readonly shutDown: () => Promise<void>
 }
@@ -78,8 +96,15 @@ export class RunningNode implements SkeinNode {
       this.onFailed = reject
     })
     this.active.catch(() => {})
-    this.leadership = new Leadership(parts.shared, (error) => parts.log('error', 'leader.task_failed', { detail: String(error) }))
-    this.instruments = new Instruments({ status: () => this.status(), members: () => this.roster.list(), peers: () => this.peers(), version: parts.version })
+    this.leadership = new Leadership(parts.shared, (error) =>
+      parts.log('error', 'leader.task_failed', { detail: String(error) }),
+    )
+    this.instruments = new Instruments({
+      status: () => this.status(),
+      members: () => this.roster.list(),
+      peers: () => this.peers(),
+      version: parts.version,
+    })
     this.tails = new Tails({ mesh: parts.mesh, peers: () => this.roster.reachable() })
     this.plane = new DataPlane({
       nodeId: parts.nodeId,
@@ -91,7 +116,9 @@ export class RunningNode implements SkeinNode {
       shardClosed: (shard, epoch) => parts.link.tell({ type: 'shard_closed', shard, epoch }),
       acknowledged: (events) => {
         this.tails.acknowledged(events)
-        if (this.consumers.size > 0) for (const shard of new Set(events.map((e) => e.shard))) for (const c of this.consumers) c.acknowledged(shard)
+        if (this.consumers.size > 0)
+          for (const shard of new Set(events.map((e) => e.shard)))
+            for (const c of this.consumers) c.acknowledged(shard)
       },
       shardOpened: (shard) => {
         for (const c of this.consumers) c.opened(shard)
@@ -104,8 +131,18 @@ export class RunningNode implements SkeinNode {
       observeAppend: (seconds) => this.instruments.observeAppend(seconds),
       note: (level, event, fields) => parts.log(level, event, fields),
     })
-    this.reader = new EventReader({ plane: this.plane, journal: parts.journal, mesh: parts.mesh, peerAddress: (id) => this.roster.peerAddress(id), seals: (shards) => parts.link.call('seals', shards) })
-    this.operations = new Operations({ link: parts.link, member: (id) => this.roster.get(id), shardMap: () => this.plane.shardMap })
+    this.reader = new EventReader({
+      plane: this.plane,
+      journal: parts.journal,
+      mesh: parts.mesh,
+      peerAddress: (id) => this.roster.peerAddress(id),
+      seals: (shards) => parts.link.call('seals', shards),
+    })
+    this.operations = new Operations({
+      link: parts.link,
+      member: (id) => this.roster.get(id),
+      shardMap: () => this.plane.shardMap,
+    })
     parts.clock.onTrouble = (detail) => parts.log('warn', 'clock.trouble', { detail })
     this.listen()
   }
@@ -117,9 +154,11 @@ export class RunningNode implements SkeinNode {
     mesh.onFrame(({ from, type, body, reply }) => {
       try {
         if (type === meshFrames.publish && reply !== undefined) this.plane.receive(body, reply)
-        else if (type === meshFrames.read && reply !== undefined) void this.reader.answer(body).then(reply, reply)
+        else if (type === meshFrames.read && reply !== undefined)
+          void this.reader.answer(body).then(reply, reply)
         else if (type === meshFrames.sight && reply !== undefined) reply(pack(this.sight()))
-        else if (type === meshFrames.tailWanted || type === meshFrames.tailEvents) this.tails.receive(from, type, body)
+        else if (type === meshFrames.tailWanted || type === meshFrames.tailEvents)
+          this.tails.receive(from, type, body)
         else reply?.(new SkeinError('incompatible', `frame type ${type} is unknown to this node`))
       } catch (error) {
         this.parts.log('warn', 'mesh.bad_frame', { from: from.nodeId, type, detail: String(error) })
@@ -127,11 +166,22 @@ export class RunningNode implements SkeinNode {
       }
     })
     mesh.onConnection((event) => {
-      if (event.type === 'lost') link.tell({ type: 'connection_lost', nodeId: event.nodeId, bootId: event.bootId, address: event.address, detail: event.detail })
-      else if (event.type === 'refused') link.tell({ type: 'dial_refused', address: event.address, detail: event.detail })
+      if (event.type === 'lost')
+        link.tell({
+          type: 'connection_lost',
+          nodeId: event.nodeId,
+          bootId: event.bootId,
+          address: event.address,
+          detail: event.detail,
+        })
+      else if (event.type === 'refused')
+        link.tell({ type: 'dial_refused', address: event.address, detail: event.detail })
       else if (event.type === 'rejected') this.rejected(event.code, event.detail)
     })
-    this.timers.push(setInterval(() => this.beat(), heartbeatMs), setInterval(() => void this.checkJournal(), journalHealthMs))
+    this.timers.push(
+      setInterval(() => this.beat(), heartbeatMs),
+      setInterval(() => void this.checkJournal(), journalHealthMs),
+    )
     shared.beat()
   }
 
@@ -145,7 +195,11 @@ export class RunningNode implements SkeinNode {
     try {
       this.journalHealth = await this.parts.journal.health()
     } catch (error) {
-      this.journalHealth = { ok: false, detail: error instanceof Error ? error.message : String(error), bytes: 0 }
+      this.journalHealth = {
+        ok: false,
+        detail: error instanceof Error ? error.message : String(error),
+        bytes: 0,
+      }
     }
   }
 
@@ -170,22 +224,37 @@ export class RunningNode implements SkeinNode {
         break
       case 'feed':
         this.instruments.countFeed(message.event)
-        this.feed.push({ atMs: message.atMs, nodeId: this.parts.nodeId, event: message.event, fields: message.fields })
+        this.feed.push({
+          atMs: message.atMs,
+          nodeId: this.parts.nodeId,
+          event: message.event,
+          fields: message.fields,
+        })
         log('info', message.event, message.fields)
         break
       case 'journal_open':
-        this.plane.journalOpen(message.lease).catch((error: unknown) => log('error', 'journal.open_failed', { detail: String(error) }))
+        this.plane
+          .journalOpen(message.lease)
+          .catch((error: unknown) => log('error', 'journal.open_failed', { detail: String(error) }))
         break
       case 'journal_seal':
         this.plane.seal(message.wanted).then(
           (found) => link.tell({ type: 'sealed', tag: message.tag, found, detail: '' }),
-          (error: unknown) => link.tell({ type: 'sealed', tag: message.tag, found: null, detail: error instanceof Error ? error.message : String(error) }),
+          (error: unknown) =>
+            link.tell({
+              type: 'sealed',
+              tag: message.tag,
+              found: null,
+              detail: error instanceof Error ? error.message : String(error),
+            }),
         )
         break
       case 'shard_open':
-        this.plane.openShard(message.shard, message.epoch, message.lease, message.seals).catch((error: unknown) => {
-          log('error', 'shard.open_failed', { shard: message.shard, detail: String(error) })
-        })
+        this.plane
+          .openShard(message.shard, message.epoch, message.lease, message.seals)
+          .catch((error: unknown) => {
+            log('error', 'shard.open_failed', { shard: message.shard, detail: String(error) })
+          })
         break
       case 'shard_close':
         this.plane.closeShard(message.shard, message.epoch)
@@ -232,7 +301,8 @@ export class RunningNode implements SkeinNode {
 
   get self(): NodeView {
     const view = this.roster.get(this.parts.nodeId)
-    if (view === undefined) throw new SkeinError('unavailable', 'the node has not joined yet', { retryable: true })
+    if (view === undefined)
+      throw new SkeinError('unavailable', 'the node has not joined yet', { retryable: true })
     // Fresher than the last report: this is us.
     return { ...view, shardsOwned: this.plane.openShards().length, lastSeenMs: Date.now() }
   }
@@ -242,7 +312,8 @@ export class RunningNode implements SkeinNode {
     const views = this.roster.list()
     const node = this.self
     const others = views.filter((v) => !v.isSelf && v.kind === 'node')
-    const count = (status: PeerView['status']): number => others.filter((v) => peerStatus(v) === status).length
+    const count = (status: PeerView['status']): number =>
+      others.filter((v) => peerStatus(v) === status).length
     const nodesByStatus: Record<string, number> = { online: 0, offline: 0, draining: 0, unknown: 0 }
     for (const v of views) nodesByStatus[v.status] = (nodesByStatus[v.status] ?? 0) + 1
     const store: EngineHealth = this.roster.store
@@ -261,7 +332,8 @@ export class RunningNode implements SkeinNode {
       suspectedPeers: count('suspected'),
       downPeers: count('down'),
       nodesByStatus,
-      shardsOpen: map.filter((a) => a.nodeId !== null && this.roster.get(a.nodeId)?.status !== 'offline').length,
+      shardsOpen: map.filter((a) => a.nodeId !== null && this.roster.get(a.nodeId)?.status !== 'offline')
+        .length,
       shardsTotal: shared.shards,
       store,
       journal,
@@ -275,7 +347,12 @@ export class RunningNode implements SkeinNode {
   private journalView(): EngineHealth {
     const { driver, identity } = this.parts.journal.info
     const trouble = this.plane.journalTrouble
-    return { driver, identity, ok: this.journalHealth.ok && trouble === '', detail: trouble === '' ? this.journalHealth.detail : trouble }
+    return {
+      driver,
+      identity,
+      ok: this.journalHealth.ok && trouble === '',
+      detail: trouble === '' ? this.journalHealth.detail : trouble,
+    }
   }
 
   private peers(): PeerView[] {
@@ -314,7 +391,13 @@ export class RunningNode implements SkeinNode {
       const node = this.roster.get(id)
       if (node === undefined) return undefined
       const { evidence, health } = await this.parts.link.call('why', id)
-      return { node, summary: summarize(node, evidence.at(-1)?.detail), observer: this.parts.nodeId, observerHealth: health, evidence }
+      return {
+        node,
+        summary: summarize(node, evidence.at(-1)?.detail),
+        observer: this.parts.nodeId,
+        observerHealth: health,
+        evidence,
+      }
     },
     monitor: (id, onDown) => this.roster.monitor(id, onDown),
   }
@@ -334,7 +417,11 @@ export class RunningNode implements SkeinNode {
     publish: async (stream, event) => {
       const [result] = await this.publishMany([{ ...event, stream }])
       if (result === undefined) throw new SkeinError('internal', 'no outcome')
-      if (result.status === 'rejected') throw new SkeinError(result.error.code, result.error.detail, { retryable: result.error.retryable, details: { id: result.id, shard: result.shard } })
+      if (result.status === 'rejected')
+        throw new SkeinError(result.error.code, result.error.detail, {
+          retryable: result.error.retryable,
+          details: { id: result.id, shard: result.shard },
+        })
       return result
     },
     publishMany: (events, options) => this.publishMany(events, options?.timeoutMs),
@@ -345,7 +432,12 @@ export class RunningNode implements SkeinNode {
     tail: (filter, onEvent, onLagged) => this.tails.listen(filter, onEvent, onLagged ?? (() => {})),
     consume: (stream, handler, options: ConsumeOptions = {}) => {
       const { plane } = this
-      const consumer = new Consumer({ plane, journal: this.parts.journal, note: this.parts.log }, stream, handler, options)
+      const consumer = new Consumer(
+        { plane, journal: this.parts.journal, note: this.parts.log },
+        stream,
+        handler,
+        options,
+      )
       this.consumers.add(consumer)
       return {
         stop: async () => {
@@ -356,16 +448,29 @@ export class RunningNode implements SkeinNode {
     },
   }
 
-  private async publishMany(inputs: readonly PublishInput[], timeoutMs = publishTimeoutMs): Promise<readonly PublishResult[]> {
-    if (inputs.length > eventsPerCallMax) throw new SkeinError('invalid_argument', `${inputs.length} events in one call; at most ${eventsPerCallMax} are allowed`)
-    if (this.stopping !== undefined) throw new SkeinError('closed', 'the node is stopping', { retryable: true })
+  private async publishMany(
+    inputs: readonly PublishInput[],
+    timeoutMs = publishTimeoutMs,
+  ): Promise<readonly PublishResult[]> {
+    if (inputs.length > eventsPerCallMax)
+      throw new SkeinError(
+        'invalid_argument',
+        `${inputs.length} events in one call; at most ${eventsPerCallMax} are allowed`,
+      )
+    if (this.stopping !== undefined)
+      throw new SkeinError('closed', 'the node is stopping', { retryable: true })
     const results: PublishResult[] = new Array(inputs.length)
     const events: NewEvent[] = []
     const indexes: number[] = []
     inputs.forEach((input, index) => {
       const checked = checkEvent(input)
       if ('error' in checked) {
-        results[index] = { id: input.id ?? '', status: 'rejected', shard: -1, error: { code: checked.error.code, detail: checked.error.message, retryable: false } }
+        results[index] = {
+          id: input.id ?? '',
+          status: 'rejected',
+          shard: -1,
+          error: { code: checked.error.code, detail: checked.error.message, retryable: false },
+        }
         return
       }
       events.push({ ...checked, id: checked.id === '' ? newEventId() : checked.id })
@@ -408,12 +513,26 @@ export class RunningNode implements SkeinNode {
     status: () => this.status(),
     peers: () => this.peers(),
     shards: () =>
-      this.plane.shardMap.map((a, shard): ShardView => ({ shard, epoch: a.epoch, owner: a.nodeId, target: a.target, state: a.nodeId === null ? 'unassigned' : a.target === null ? 'open' : 'moving' })),
+      this.plane.shardMap.map(
+        (a, shard): ShardView => ({
+          shard,
+          epoch: a.epoch,
+          owner: a.nodeId,
+          target: a.target,
+          state: a.nodeId === null ? 'unassigned' : a.target === null ? 'open' : 'moving',
+        }),
+      ),
     route: (key) => {
       const shard = shardOf(key, this.plane.shards)
       const a = this.plane.shardMap[shard]
       const owner = a?.nodeId ?? null
-      return { key, shard, epoch: a?.epoch ?? 0, owner, address: owner === null ? '' : (this.roster.get(owner)?.httpAddress ?? '') }
+      return {
+        key,
+        shard,
+        epoch: a?.epoch ?? 0,
+        owner,
+        address: owner === null ? '' : (this.roster.get(owner)?.httpAddress ?? ''),
+      }
     },
     history: (limit) => this.feed.history(limit),
     watch: (afterSeq, onEvent) => this.feed.watch(afterSeq, onEvent),
@@ -423,7 +542,8 @@ export class RunningNode implements SkeinNode {
         await this.parts.link.call('transact', { then: [{ type: 'delete', key: externalPrefix + id }] })
         return
       }
-      if (this.roster.get(id) === undefined) throw new SkeinError('not_found', `no node "${id}"`, { details: { node_id: id } })
+      if (this.roster.get(id) === undefined)
+        throw new SkeinError('not_found', `no node "${id}"`, { details: { node_id: id } })
       const { ok, detail } = await this.parts.link.call('command', { type: 'remove', nodeId: id })
       if (!ok) throw new SkeinError('unavailable', detail, { retryable: true })
     },
@@ -440,10 +560,17 @@ export class RunningNode implements SkeinNode {
     const others = this.roster.list().filter((v) => !v.isSelf && v.kind === 'node')
     const rows = others.map(async (v) => {
       try {
-        const body = await this.parts.mesh.request(v.peerAddress, meshFrames.sight, pack(null), { timeoutMs: sightTimeoutMs })
+        const body = await this.parts.mesh.request(v.peerAddress, meshFrames.sight, pack(null), {
+          timeoutMs: sightTimeoutMs,
+        })
         return { observer: v.id, ageMs: 0, sees: unpack(body) as ReturnType<RunningNode['sight']> }
       } catch (error) {
-        return { observer: v.id, error: error instanceof Error ? error.message : String(error), ageMs: v.lastSeenMs === 0 ? 0 : Date.now() - v.lastSeenMs, sees: [] }
+        return {
+          observer: v.id,
+          error: error instanceof Error ? error.message : String(error),
+          ageMs: v.lastSeenMs === 0 ? 0 : Date.now() - v.lastSeenMs,
+          sees: [],
+        }
       }
     })
     return [{ observer: this.parts.nodeId, ageMs: 0, sees: this.sight() }, ...(await Promise.all(rows))]
@@ -451,7 +578,10 @@ export class RunningNode implements SkeinNode {
 
   private async registerExternal(node: ExternalNodeInput): Promise<NodeView> {
     const known = this.roster.get(node.id)
-    if (known !== undefined && (known.kind === 'node' || known.status !== 'offline')) throw new SkeinError('conflict', `node "${node.id}" is registered and ${known.status}`, { details: { node_id: node.id } })
+    if (known !== undefined && (known.kind === 'node' || known.status !== 'offline'))
+      throw new SkeinError('conflict', `node "${node.id}" is registered and ${known.status}`, {
+        details: { node_id: node.id },
+      })
     const nowMs = Date.now()
     const record: ExternalRecord = {
       id: node.id,
@@ -468,24 +598,42 @@ export class RunningNode implements SkeinNode {
       load_average: 0,
     }
     await this.putExternal(record)
-    await this.until(() => this.roster.external(node.id)?.heartbeat_at_ms === nowMs, 'the registration to be seen')
+    await this.until(
+      () => this.roster.external(node.id)?.heartbeat_at_ms === nowMs,
+      'the registration to be seen',
+    )
     return this.roster.get(node.id) as NodeView
   }
 
   private async heartbeat(id: string, beat: Heartbeat): Promise<void> {
     const known = this.roster.external(id)
-    if (known === undefined) throw new SkeinError('not_found', `no external node "${id}": register it first`, { details: { node_id: id } })
-    await this.putExternal({ ...known, heartbeat_at_ms: Date.now(), cpu_usage: beat.cpuUsage, memory_usage: beat.memoryUsage, disk_usage: beat.diskUsage, load_average: beat.loadAverage })
+    if (known === undefined)
+      throw new SkeinError('not_found', `no external node "${id}": register it first`, {
+        details: { node_id: id },
+      })
+    await this.putExternal({
+      ...known,
+      heartbeat_at_ms: Date.now(),
+      cpu_usage: beat.cpuUsage,
+      memory_usage: beat.memoryUsage,
+      disk_usage: beat.diskUsage,
+      load_average: beat.loadAverage,
+    })
   }
 
   private async putExternal(record: ExternalRecord): Promise<void> {
-    await this.parts.link.call('transact', { then: [{ type: 'put', key: externalPrefix + record.id, value: jsonEncode(record) }] })
+    await this.parts.link.call('transact', {
+      then: [{ type: 'put', key: externalPrefix + record.id, value: jsonEncode(record) }],
+    })
   }
 
   // --- end ------------------------------------------------------------------------------------------------------------
 
   stop(options: { readonly reason?: string; readonly deadlineMs?: number } = {}): Promise<void> {
-    this.stopping ??= this.leave(options.reason ?? 'stopped', options.deadlineMs ?? this.parts.config.drainDeadlineMs)
+    this.stopping ??= this.leave(
+      options.reason ?? 'stopped',
+      options.deadlineMs ?? this.parts.config.drainDeadlineMs,
+    )
     return this.stopping
   }
 
@@ -502,7 +650,10 @@ export class RunningNode implements SkeinNode {
     try {
       await link.call('command', { type: 'leave', reason, deadlineMs })
       // The drain has its own deadline inside; this one is for a store that does not answer.
-      await Promise.race([stopped, new Promise<void>((resolve) => setTimeout(resolve, deadlineMs + 2_000).unref())])
+      await Promise.race([
+        stopped,
+        new Promise<void>((resolve) => setTimeout(resolve, deadlineMs + 2_000).unref()),
+      ])
     } catch (error) {
       log('warn', 'node.leave_failed', { detail: String(error) })
     }
@@ -523,8 +674,15 @@ export class RunningNode implements SkeinNode {
 }
 
 function resultOf(id: string, outcome: EventOutcome): PublishResult {
-  if (outcome.status === 'accepted' || outcome.status === 'duplicate') return { id, status: outcome.status, shard: outcome.shard, offset: outcome.offset }
-  if (outcome.status === 'rejected') return { id, status: 'rejected', shard: outcome.shard, error: { code: outcome.code, detail: outcome.detail, retryable: outcome.retryable } }
+  if (outcome.status === 'accepted' || outcome.status === 'duplicate')
+    return { id, status: outcome.status, shard: outcome.shard, offset: outcome.offset }
+  if (outcome.status === 'rejected')
+    return {
+      id,
+      status: 'rejected',
+      shard: outcome.shard,
+      error: { code: outcome.code, detail: outcome.detail, retryable: outcome.retryable },
+    }
   throw new SkeinError('internal', 'an event was left undecided')
 }
 
@@ -534,6 +692,9 @@ function newEventId(): string {
 
 function summarize(node: NodeView, last: string | undefined): string {
   const why = last === undefined ? '' : `: ${last}`
-  if (node.observed === 'alive') return node.stalled ? `${node.id} answers probes, but its main thread stands still` : `${node.id} is alive`
+  if (node.observed === 'alive')
+    return node.stalled
+      ? `${node.id} answers probes, but its main thread stands still`
+      : `${node.id} is alive`
   return `${node.id} is ${node.observed}${why}`
 }

@@ -39,14 +39,21 @@ export class Operations {
   async cordon(nodeId: NodeId, cordon: boolean): Promise<NodeOperation> {
     this.require(nodeId)
     await this.intent(nodeId, { drain: false, cordon })
-    return this.add(cordon ? 'cordon' : 'uncordon', nodeId, 0, 'done', cordon ? 'gets nothing new' : 'may be given work again')
+    return this.add(
+      cordon ? 'cordon' : 'uncordon',
+      nodeId,
+      0,
+      'done',
+      cordon ? 'gets nothing new' : 'may be given work again',
+    )
   }
 
   /** Cancelling a drain gives the node back. Errors: `not_found`, `conflict` when it has ended. */
   async cancel(id: string): Promise<NodeOperation> {
     const operation = this.all.get(id)
     if (operation === undefined) throw new SkeinError('not_found', `no operation "${id}"`)
-    if (operation.state !== 'running') throw new SkeinError('conflict', `operation ${id} is ${operation.state} already`)
+    if (operation.state !== 'running')
+      throw new SkeinError('conflict', `operation ${id} is ${operation.state} already`)
     await this.intent(operation.nodeId, { drain: false, cordon: false })
     return this.set(operation, 'cancelled', 'cancelled by an operator')
   }
@@ -57,8 +64,12 @@ export class Operations {
 
   private require(nodeId: NodeId): NodeView {
     const node = this.world.member(nodeId)
-    if (node === undefined) throw new SkeinError('not_found', `no node "${nodeId}"`, { details: { node_id: nodeId } })
-    if (node.kind === 'external') throw new SkeinError('conflict', `"${nodeId}" is an external node: it owns no shards to move`, { details: { node_id: nodeId } })
+    if (node === undefined)
+      throw new SkeinError('not_found', `no node "${nodeId}"`, { details: { node_id: nodeId } })
+    if (node.kind === 'external')
+      throw new SkeinError('conflict', `"${nodeId}" is an external node: it owns no shards to move`, {
+        details: { node_id: nodeId },
+      })
     return node
   }
 
@@ -67,9 +78,23 @@ export class Operations {
     if (!ok) throw new SkeinError('unavailable', `the store refused it: ${detail}`, { retryable: true })
   }
 
-  private add(kind: NodeOperation['kind'], nodeId: NodeId, deadlineMs: number, state: NodeOperation['state'], detail: string): NodeOperation {
+  private add(
+    kind: NodeOperation['kind'],
+    nodeId: NodeId,
+    deadlineMs: number,
+    state: NodeOperation['state'],
+    detail: string,
+  ): NodeOperation {
     const nowMs = Date.now()
-    const operation: NodeOperation = { id: randomBytes(6).toString('hex'), kind, nodeId, state, startedAtMs: nowMs, deadlineMs: nowMs + deadlineMs, detail }
+    const operation: NodeOperation = {
+      id: randomBytes(6).toString('hex'),
+      kind,
+      nodeId,
+      state,
+      startedAtMs: nowMs,
+      deadlineMs: nowMs + deadlineMs,
+      detail,
+    }
     this.all.set(operation.id, operation)
     if (this.all.size > keptMax) this.all.delete(this.all.keys().next().value as string)
     return operation
@@ -96,7 +121,12 @@ export class Operations {
     const left = this.world.shardMap().filter((a) => a.nodeId === operation.nodeId).length
     if (node === undefined || node.status === 'offline') this.set(operation, 'done', 'the node is gone')
     else if (left === 0) this.set(operation, 'done', 'every shard is owned by another node')
-    else if (Date.now() > operation.deadlineMs) this.set(operation, 'failed', `${left} shards are still there at the deadline; the node stays draining, cancel with uncordon`)
+    else if (Date.now() > operation.deadlineMs)
+      this.set(
+        operation,
+        'failed',
+        `${left} shards are still there at the deadline; the node stays draining, cancel with uncordon`,
+      )
     else this.set(operation, 'running', `${left} shards to move`)
   }
 }

@@ -28,7 +28,13 @@ export const presets: Readonly<Record<'local' | 'lan' | 'wan', Timing>> = {
   lan,
   wan: {
     ...lan,
-    membership: { ...lanMembership, probeIntervalMs: 2_000, probeTimeoutMs: 1_200, gossipIntervalMs: 300, syncIntervalMs: 1_000 },
+    membership: {
+      ...lanMembership,
+      probeIntervalMs: 2_000,
+      probeTimeoutMs: 1_200,
+      gossipIntervalMs: 300,
+      syncIntervalMs: 1_000,
+    },
     lease: { ...lan.lease, ttlMs: 15_000, renewIntervalMs: 3_000 },
     settleMs: 5_000,
     evictAfterMs: 4_000,

@@ -1,6 +1,7 @@
 /** Main's copy of who is in the cluster, as control last reported it, and those who wait for a node to go down. */
-import type { NodeId } from '../core/kernel/brand.js'
+
 import type { LeaderFact } from '../core/election/leader-election.js'
+import type { NodeId } from '../core/kernel/brand.js'
 import type { ControlToMain, ExternalRecord, MemberSnapshot, StoreHealthView } from './control-messages.js'
 import type { LeaderView, NodeView } from './node-api.js'
 import { externalView, memberView } from './views.js'
@@ -34,7 +35,9 @@ export class Roster {
 
   list(): NodeView[] {
     const nowMs = Date.now()
-    const views = [...this.members.values()].map((m) => memberView(m, this.selfId, this.leader?.nodeId ?? null))
+    const views = [...this.members.values()].map((m) =>
+      memberView(m, this.selfId, this.leader?.nodeId ?? null),
+    )
     for (const e of this.externals.values()) if (!this.members.has(e.id)) views.push(externalView(e, nowMs))
     return views.sort((a, b) => (a.id < b.id ? -1 : 1))
   }
@@ -64,7 +67,12 @@ export class Roster {
   leaderView(): LeaderView | null {
     const { leader } = this
     if (leader === null || leader.nodeId === null) return null
-    return { nodeId: leader.nodeId, httpAddress: this.get(leader.nodeId)?.httpAddress ?? '', term: leader.term, isSelf: leader.nodeId === this.selfId }
+    return {
+      nodeId: leader.nodeId,
+      httpAddress: this.get(leader.nodeId)?.httpAddress ?? '',
+      term: leader.term,
+      isSelf: leader.nodeId === this.selfId,
+    }
   }
 
   monitor(nodeId: NodeId, onDown: Monitor['onDown']): () => void {

@@ -3,7 +3,17 @@
  * whether the store answers; never throws.
  */
 import { isSkeinError } from '../core/kernel/error.js'
-import type { Compare, KeyValue, StoreOp, StoreOpResult, StoreReply, StoreRequest, Transaction, TransactionResult, WatchBatch } from '../core/kernel/store-types.js'
+import type {
+  Compare,
+  KeyValue,
+  StoreOp,
+  StoreOpResult,
+  StoreReply,
+  StoreRequest,
+  Transaction,
+  TransactionResult,
+  WatchBatch,
+} from '../core/kernel/store-types.js'
 import type { Store } from '../ports/store.js'
 import { monotonicMs } from './host-clock.js'
 
@@ -35,7 +45,10 @@ export class StoreLink {
   get health(): { ok: boolean; detail: string } {
     const silentMs = monotonicMs() - this.lastAnswerMs
     if (silentMs <= healthyForMs) return { ok: true, detail: '' }
-    return { ok: false, detail: this.lastTrouble === '' ? `no answer for ${Math.round(silentMs)} ms` : this.lastTrouble }
+    return {
+      ok: false,
+      detail: this.lastTrouble === '' ? `no answer for ${Math.round(silentMs)} ms` : this.lastTrouble,
+    }
   }
 
   async request(request: StoreRequest): Promise<StoreReply> {
@@ -61,7 +74,10 @@ export class StoreLink {
         return { ok: true, op: 'lease_grant', lease: id, ttlMs }
       }
       case 'lease_keep_alive': {
-        const { ttlMs } = await this.store.leaseKeepAlive(request.lease, { ...options, unlessKey: this.prefix + request.unlessKey })
+        const { ttlMs } = await this.store.leaseKeepAlive(request.lease, {
+          ...options,
+          unlessKey: this.prefix + request.unlessKey,
+        })
         return { ok: true, op: 'lease_keep_alive', ttlMs }
       }
       case 'lease_revoke':
@@ -75,7 +91,11 @@ export class StoreLink {
   /** Throws what the store throws. */
   async transact(txn: Transaction): Promise<TransactionResult> {
     const result = await this.store.txn(
-      { if: (txn.if ?? []).map((c) => this.outCompare(c)), then: (txn.then ?? []).map((o) => this.outOp(o)), else: (txn.else ?? []).map((o) => this.outOp(o)) },
+      {
+        if: (txn.if ?? []).map((c) => this.outCompare(c)),
+        then: (txn.then ?? []).map((o) => this.outOp(o)),
+        else: (txn.else ?? []).map((o) => this.outOp(o)),
+      },
       { timeoutMs: callTimeoutMs },
     )
     return { ...result, results: result.results.map((r) => this.inResult(r)) }
@@ -94,7 +114,14 @@ export class StoreLink {
         this.lastAnswerMs = monotonicMs()
         this.events.onReset(kvs, rev)
         for await (const batch of this.store.watch(this.prefix, { fromRev: rev + 1n, signal })) {
-          this.events.onBatch({ rev: batch.rev, events: batch.events.map((e) => (e.type === 'put' ? { type: 'put', kv: this.inKv(e.kv) } : { ...e, key: e.key.slice(this.prefix.length) })) })
+          this.events.onBatch({
+            rev: batch.rev,
+            events: batch.events.map((e) =>
+              e.type === 'put'
+                ? { type: 'put', kv: this.inKv(e.kv) }
+                : { ...e, key: e.key.slice(this.prefix.length) },
+            ),
+          })
         }
       } catch (error) {
         if (signal.aborted) return
@@ -111,7 +138,10 @@ export class StoreLink {
 
   /** More than a page may change while we list: pages are only joined when they come from one revision. */
   private async listAll(prefix: string): Promise<{ kvs: KeyValue[]; rev: bigint }> {
-    const { kvs, rev, more } = await this.store.list(this.prefix + prefix, { limit: 100_000, timeoutMs: callTimeoutMs * 2 })
+    const { kvs, rev, more } = await this.store.list(this.prefix + prefix, {
+      limit: 100_000,
+      timeoutMs: callTimeoutMs * 2,
+    })
     if (more) throw new Error(`more than 100000 keys under ${this.prefix}`)
     return { kvs: kvs.map((kv) => this.inKv(kv)), rev }
   }

@@ -26,7 +26,18 @@ interface RemoteListener {
   readonly address: string
 }
 
-type Row = [id: string, stream: string, key: string, type: string, payload: string, shard: number, epoch: number, offset: number, hlc: string, atMs: number]
+type Row = [
+  id: string,
+  stream: string,
+  key: string,
+  type: string,
+  payload: string,
+  shard: number,
+  epoch: number,
+  offset: number,
+  hlc: string,
+  atMs: number,
+]
 
 export interface TailWorld {
   readonly mesh: FrameTransport
@@ -44,7 +55,11 @@ export class Tails {
     this.world = world
   }
 
-  listen(filter: { readonly stream?: string; readonly key?: string }, onEvent: (event: EventView) => void, onLagged: (missed: number) => void): () => void {
+  listen(
+    filter: { readonly stream?: string; readonly key?: string },
+    onEvent: (event: EventView) => void,
+    onLagged: (missed: number) => void,
+  ): () => void {
     const listener: Listener = { stream: filter.stream, key: filter.key, onEvent, onLagged }
     this.listeners.add(listener)
     if (this.timer === undefined) {
@@ -59,7 +74,8 @@ export class Tails {
 
   /** Events acknowledged on this node. */
   acknowledged(events: readonly AcknowledgedEvent[]): void {
-    if (this.listeners.size > 0) for (const event of events) this.deliver({ ...event, payload: event.payload })
+    if (this.listeners.size > 0)
+      for (const event of events) this.deliver({ ...event, payload: event.payload })
     const nowMs = monotonicMs()
     for (const [nodeId, remote] of this.remote) {
       if (remote.untilMs < nowMs) this.remote.delete(nodeId)
@@ -71,12 +87,17 @@ export class Tails {
   receive(from: { readonly nodeId: NodeId; readonly address: string }, type: number, body: Uint8Array): void {
     if (type === meshFrames.tailWanted) {
       const known = this.remote.get(from.nodeId)
-      this.remote.set(from.nodeId, { address: from.address, missed: known?.missed ?? 0, untilMs: monotonicMs() + wantedForMs })
+      this.remote.set(from.nodeId, {
+        address: from.address,
+        missed: known?.missed ?? 0,
+        untilMs: monotonicMs() + wantedForMs,
+      })
       return
     }
     const [missed, rows] = unpack(body) as [number, Row[]]
     if (missed > 0) for (const listener of this.listeners) listener.onLagged(missed)
-    for (const [id, stream, key, kind, payload, shard, epoch, offset, hlc, atMs] of rows) this.deliver({ id, stream, key, type: kind, payload, shard, epoch, offset, hlc, atMs })
+    for (const [id, stream, key, kind, payload, shard, epoch, offset, hlc, atMs] of rows)
+      this.deliver({ id, stream, key, type: kind, payload, shard, epoch, offset, hlc, atMs })
   }
 
   close(): void {
@@ -85,13 +106,16 @@ export class Tails {
   }
 
   private announce(): void {
-    for (const { address } of this.world.peers()) this.world.mesh.send(address, meshFrames.tailWanted, pack(null))
+    for (const { address } of this.world.peers())
+      this.world.mesh.send(address, meshFrames.tailWanted, pack(null))
   }
 
   private sendTo(remote: RemoteListener, events: readonly AcknowledgedEvent[]): void {
     for (let i = 0; i < events.length; i += eventsPerFrameMax) {
       const part = events.slice(i, i + eventsPerFrameMax)
-      const rows = part.map((e): Row => [e.id, e.stream, e.key, e.type, e.payload, e.shard, e.epoch, e.offset, e.hlc, e.atMs])
+      const rows = part.map(
+        (e): Row => [e.id, e.stream, e.key, e.type, e.payload, e.shard, e.epoch, e.offset, e.hlc, e.atMs],
+      )
       const sent = this.world.mesh.send(remote.address, meshFrames.tailEvents, pack([remote.missed, rows]))
       if (sent === 'queued') remote.missed = 0
       else remote.missed += part.length

@@ -61,7 +61,8 @@ export function memberView(m: MemberSnapshot, selfId: NodeId, leaderId: NodeId |
 /** DESIGN §4, first three columns. */
 function statusOf(m: MemberSnapshot): { status: NodeView['status']; healthy: boolean } {
   const { lifecycle, stalled } = m.record
-  if (m.status === 'failed' || m.status === 'left' || lifecycle === 'leaving' || lifecycle === 'left') return { status: 'offline', healthy: false }
+  if (m.status === 'failed' || m.status === 'left' || lifecycle === 'leaving' || lifecycle === 'left')
+    return { status: 'offline', healthy: false }
   if (m.status === 'suspect') return { status: 'online', healthy: false }
   if (lifecycle === 'joining') return { status: 'unknown', healthy: false }
   if (lifecycle === 'draining') return { status: 'draining', healthy: true }

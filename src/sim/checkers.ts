@@ -5,8 +5,8 @@
 import type { Epoch, LeaseId, NodeId, ShardId } from '../core/kernel/brand.js'
 import type { Transaction, TransactionResult } from '../core/kernel/store-types.js'
 import { jsonDecode } from '../core/kernel/text.js'
-import { noSeals, readSeals, releasePrefix, sealPrefix } from '../core/sharding/shard-map.js'
 import type { NodeEffect } from '../core/node/node-types.js'
+import { noSeals, readSeals, releasePrefix, sealPrefix } from '../core/sharding/shard-map.js'
 import type { SimCluster } from './cluster.js'
 import type { SimNode } from './node.js'
 
@@ -56,17 +56,24 @@ export class Checkers {
       if (op.key.startsWith(releasePrefix)) this.releaseWritten(client, op.key, op.value)
     }
     if (tag === 'shards.assign' || tag === 'evict') {
-      const leader = jsonDecode(this.cluster.store.get('leader')?.value ?? new Uint8Array()) as { node_id?: string } | undefined
+      const leader = jsonDecode(this.cluster.store.get('leader')?.value ?? new Uint8Array()) as
+        | { node_id?: string }
+        | undefined
       if (leader?.node_id !== client) this.fail('1', `${client} wrote ${tag} while ${leader?.node_id} leads`)
     }
   }
 
   private leaderWritten(value: Uint8Array): void {
-    const { term, node_id, lease } = jsonDecode(value) as { term: number; node_id: string | null; lease: string | null }
+    const { term, node_id, lease } = jsonDecode(value) as {
+      term: number
+      node_id: string | null
+      lease: string | null
+    }
     if (node_id === null) return
     const holder = `${node_id}/${lease}`
     const before = this.leaders.get(term)
-    if (before !== undefined && before !== holder) this.fail('1', `two leaders in term ${term}: ${before} and ${holder}`)
+    if (before !== undefined && before !== holder)
+      this.fail('1', `two leaders in term ${term}: ${before} and ${holder}`)
     this.leaders.set(term, holder)
     this.cluster.scheduler.trace(`leader ${holder} term ${term}`)
   }
@@ -74,13 +81,18 @@ export class Checkers {
   /** A seal while the sealed tenure's lease lives and was not released would cut off acknowledgements to come. */
   private sealWritten(key: string, value: Uint8Array): void {
     const shard = Number(key.slice(sealPrefix.length))
-    const { through, segments } = jsonDecode(value) as { through: number; segments: [number, string, number, number][] }
+    const { through, segments } = jsonDecode(value) as {
+      through: number
+      segments: [number, string, number, number][]
+    }
     const before = this.settledEpochs.get(shard) ?? 0
-    if (through < before) this.fail('3', `seal of shard ${shard} went back from epoch ${before} to ${through}`)
+    if (through < before)
+      this.fail('3', `seal of shard ${shard} went back from epoch ${before} to ${through}`)
     this.settledEpochs.set(shard, through)
     let end = 0
     for (const [epoch, lease, first, last] of segments) {
-      if (first !== end + 1) this.fail('2', `shard ${shard}: epoch ${epoch} of ${lease} begins at ${first} after ${end}`)
+      if (first !== end + 1)
+        this.fail('2', `shard ${shard}: epoch ${epoch} of ${lease} begins at ${first} after ${end}`)
       end = last
     }
   }
@@ -88,13 +100,15 @@ export class Checkers {
   private releaseWritten(client: NodeId, key: string, value: Uint8Array): void {
     const shard = Number(key.slice(releasePrefix.length))
     const { epoch } = jsonDecode(value) as { epoch: number }
-    if (this.cluster.node(client)?.writer.confirmed(shard)?.epoch === epoch) this.fail('3', `${client} released shard ${shard} and still serves it`)
+    if (this.cluster.node(client)?.writer.confirmed(shard)?.epoch === epoch)
+      this.fail('3', `${client} released shard ${shard} and still serves it`)
   }
 
   shardOpened(node: SimNode, shard: ShardId, epoch: Epoch): void {
     const key = `${shard}@${epoch}`
     const before = this.owners.get(key)
-    if (before !== undefined && before !== node.bootId) this.fail('3', `shard ${shard} epoch ${epoch}: ${before} and ${node.bootId}`)
+    if (before !== undefined && before !== node.bootId)
+      this.fail('3', `shard ${shard} epoch ${epoch}: ${before} and ${node.bootId}`)
     this.owners.set(key, node.bootId)
     this.cluster.scheduler.trace(`${node.id} opens ${key}`)
   }
@@ -102,8 +116,13 @@ export class Checkers {
   /** Promises 3 and 6: at the moment of an acknowledgement the lease lives in the store and the epoch is not sealed. */
   acknowledged(node: SimNode, shard: ShardId, lease: LeaseId | null, offset: number): void {
     const epoch = node.writer.confirmed(shard)?.epoch
-    if (lease === null || !this.cluster.store.isLeaseAlive(lease)) this.fail('3', `${node.id} acknowledged shard ${shard} offset ${offset} without a live lease`)
-    if (epoch !== undefined && (this.settledEpochs.get(shard) ?? 0) >= epoch) this.fail('3', `${node.id} acknowledged shard ${shard} offset ${offset} under the sealed epoch ${epoch}`)
+    if (lease === null || !this.cluster.store.isLeaseAlive(lease))
+      this.fail('3', `${node.id} acknowledged shard ${shard} offset ${offset} without a live lease`)
+    if (epoch !== undefined && (this.settledEpochs.get(shard) ?? 0) >= epoch)
+      this.fail(
+        '3',
+        `${node.id} acknowledged shard ${shard} offset ${offset} under the sealed epoch ${epoch}`,
+      )
   }
 
   /** Without its ceiling a clock can only promise to follow the wall. */
@@ -113,18 +132,22 @@ export class Checkers {
 
   stamped(node: SimNode, text: string): void {
     const before = this.lastStamp.get(node.id)
-    if (before !== undefined && text <= before) this.fail('hlc', `${node.id} gave out ${text} after ${before}`)
+    if (before !== undefined && text <= before)
+      this.fail('hlc', `${node.id} gave out ${text} after ${before}`)
     this.lastStamp.set(node.id, text)
   }
 
   /** Promise 5: nobody who is well is called failed. */
   memberChanged(observer: SimNode, effect: Extract<NodeEffect, { type: 'member_changed' }>): void {
     const { after, before, evidence, nodeId } = effect
-    if (after?.status !== 'failed' || before?.status === 'failed' || evidence?.observer !== observer.id) return
+    if (after?.status !== 'failed' || before?.status === 'failed' || evidence?.observer !== observer.id)
+      return
     const accused = this.cluster.node(nodeId)
     if (accused === undefined || !accused.isRunning || after.record.bootId !== accused.bootId) return
-    const quietMs = this.cluster.scheduler.nowMs - Math.max(accused.lastFaultMs, this.cluster.lastNetworkFaultMs)
-    if (quietMs > 2_500) this.fail('5', `${observer.id} called ${nodeId} failed though it is well: ${evidence.detail}`)
+    const quietMs =
+      this.cluster.scheduler.nowMs - Math.max(accused.lastFaultMs, this.cluster.lastNetworkFaultMs)
+    if (quietMs > 2_500)
+      this.fail('5', `${observer.id} called ${nodeId} failed though it is well: ${evidence.detail}`)
   }
 
   /** Promise 2, at the end: everything acknowledged is there once, in order. */
@@ -137,7 +160,11 @@ export class Checkers {
         if (row.offset !== end + 1) this.fail('2', `shard ${shard}: offset ${row.offset} after ${end}`)
         end = row.offset
         const twin = stored.get(row.event.id)
-        if (twin !== undefined) this.fail('2', `event ${row.event.id} is stored twice: shard ${shard} offsets ${twin.offset} and ${row.offset}`)
+        if (twin !== undefined)
+          this.fail(
+            '2',
+            `event ${row.event.id} is stored twice: shard ${shard} offsets ${twin.offset} and ${row.offset}`,
+          )
         stored.set(row.event.id, { offset: row.offset, shard })
       }
     }
@@ -146,8 +173,16 @@ export class Checkers {
       if (event.ackedMs === 0) continue
       acknowledged++
       const found = stored.get(event.id)
-      if (found === undefined) this.fail('2', `acknowledged event ${event.id} of key ${event.key} (shard ${event.shard} offset ${event.offset}) is lost`)
-      else if (found.offset !== event.offset) this.fail('2', `event ${event.id} was acknowledged at offset ${event.offset} and lies at ${found.offset}`)
+      if (found === undefined)
+        this.fail(
+          '2',
+          `acknowledged event ${event.id} of key ${event.key} (shard ${event.shard} offset ${event.offset}) is lost`,
+        )
+      else if (found.offset !== event.offset)
+        this.fail(
+          '2',
+          `event ${event.id} was acknowledged at offset ${event.offset} and lies at ${found.offset}`,
+        )
       const list = byKey.get(event.key)
       if (list === undefined) byKey.set(event.key, [event])
       else list.push(event)
@@ -163,7 +198,12 @@ export class Checkers {
     const owner = this.cluster.nodes.find((n) => n.ownsOpen(shard))
     const open = owner?.writer.confirmed(shard)
     const sealedTo = segments.at(-1)?.last ?? 0
-    return journal.read(shard, open === undefined ? segments : [...segments, { epoch: open.epoch, lease: open.lease, first: sealedTo + 1, last: open.offset }])
+    return journal.read(
+      shard,
+      open === undefined
+        ? segments
+        : [...segments, { epoch: open.epoch, lease: open.lease, first: sealedTo + 1, last: open.offset }],
+    )
   }
 
   private checkOrder(events: PublishedEvent[]): void {
@@ -173,7 +213,10 @@ export class Checkers {
       for (let j = Math.max(0, i - 5); j < i; j++) {
         const early = events[j] as PublishedEvent
         if (early.ackedMs < late.sentMs && early.offset >= late.offset) {
-          this.fail('2', `key ${early.key}: ${early.id} was acknowledged before ${late.id} was sent, yet lies behind it`)
+          this.fail(
+            '2',
+            `key ${early.key}: ${early.id} was acknowledged before ${late.id} was sent, yet lies behind it`,
+          )
         }
       }
     }

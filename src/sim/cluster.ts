@@ -1,10 +1,11 @@
 /** A whole cluster in virtual time: nodes, store, journal, network, clients, and the checkers that watch them. */
-import type { Address, NodeId } from '../core/kernel/brand.js'
-import { StoreView } from '../core/kernel/store-view.js'
+
 import { electionDefaults } from '../core/election/leader-election.js'
+import type { Address, NodeId } from '../core/kernel/brand.js'
+import { asBootId } from '../core/kernel/brand.js'
+import { StoreView } from '../core/kernel/store-view.js'
 import { lanMembership } from '../core/membership/options.js'
 import type { NodeOptions } from '../core/node/node-types.js'
-import { asBootId } from '../core/kernel/brand.js'
 import { Checkers } from './checkers.js'
 import { SimJournal } from './journal.js'
 import { SimNetwork } from './network.js'
@@ -73,11 +74,20 @@ export class SimCluster {
       if (!peer.isRunning || !peer.kept.includes(`${dead.id}:2`)) continue
       const address = `${dead.id}:2`
       this.network.stream(dead.id, peer.id, 0, () => {
-        peer.onControl(() => peer.step({ type: 'membership', input: { type: 'connection_lost', nodeId: dead.id, bootId, address, detail: 'reset by peer' } }))()
+        peer.onControl(() =>
+          peer.step({
+            type: 'membership',
+            input: { type: 'connection_lost', nodeId: dead.id, bootId, address, detail: 'reset by peer' },
+          }),
+        )()
         this.scheduler.after(
           1,
           peer.onControl(() => {
-            if (!dead.isRunning) peer.step({ type: 'membership', input: { type: 'dial_refused', address, detail: 'connection refused' } })
+            if (!dead.isRunning)
+              peer.step({
+                type: 'membership',
+                input: { type: 'dial_refused', address, detail: 'connection refused' },
+              })
           }),
         )
       })

@@ -51,7 +51,8 @@ export class SimJournal {
   /** What had not reached the disk is gone. */
   powerCut(): void {
     for (const file of this.files.values()) {
-      for (const row of file.rows.splice(file.durableRows).reverse()) this.tenureRows(file, row.shard, row.epoch).pop()
+      for (const row of file.rows.splice(file.durableRows).reverse())
+        this.tenureRows(file, row.shard, row.epoch).pop()
     }
   }
 
@@ -63,7 +64,8 @@ export class SimJournal {
         const rows = this.rowsOf(lease, shard, epoch)
         const first = rows[0]
         const last = rows.at(-1)
-        if (first !== undefined && last !== undefined) segments.push({ epoch, lease, first: first.offset, last: last.offset })
+        if (first !== undefined && last !== undefined)
+          segments.push({ epoch, lease, first: first.offset, last: last.offset })
       }
       return { shard, segments, highestEpoch: asEpoch(this.highest.get(shard) ?? 0) }
     })
@@ -75,7 +77,9 @@ export class SimJournal {
 
   /** All that counts of a shard, in order. */
   read(shard: ShardId, segments: Seals['segments']): SimRow[] {
-    return segments.flatMap((s) => this.rowsOf(s.lease, shard, s.epoch).filter((r) => r.offset >= s.first && r.offset <= s.last))
+    return segments.flatMap((s) =>
+      this.rowsOf(s.lease, shard, s.epoch).filter((r) => r.offset >= s.first && r.offset <= s.last),
+    )
   }
 
   private rowsOf(lease: LeaseId, shard: ShardId, epoch: Epoch): SimRow[] {

@@ -37,10 +37,13 @@ for (let seed = first; seed < first + count; seed++) {
     process.stdout.write(
       `seed ${seed}: digest ${report.digest}, ${report.acknowledged} events acknowledged, ${report.stored} stored, ${report.leaderTerms} leaders, ${speed}x real time, ${report.violations.length} violations\n`,
     )
-    for (const v of report.violations.slice(0, 10)) process.stdout.write(`  promise ${v.promise} at ${v.atMs} ms: ${v.detail}\n`)
+    for (const v of report.violations.slice(0, 10))
+      process.stdout.write(`  promise ${v.promise} at ${v.atMs} ms: ${v.detail}\n`)
     if (report.violations.length > 0) {
       const only = faults === undefined ? '' : ` --faults ${faults.join(',')}`
-      process.stdout.write(`  again: npm run sim -- --seed ${seed} --nodes ${nodes} --minutes ${minutes}${only}\n`)
+      process.stdout.write(
+        `  again: npm run sim -- --seed ${seed} --nodes ${nodes} --minutes ${minutes}${only}\n`,
+      )
     }
   }
 }

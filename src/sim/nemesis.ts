@@ -1,6 +1,7 @@
 /** What goes wrong, and when: seeded faults, a few at a time, each healed by itself; `healAll` ends them for the liveness phase. */
-import { goodLink } from './network.js'
+
 import type { SimCluster } from './cluster.js'
+import { goodLink } from './network.js'
 import type { SimNode } from './node.js'
 
 type Fault = (nemesis: Nemesis, node: SimNode) => void
@@ -74,7 +75,13 @@ export class Nemesis {
   }
 }
 
-function restartLater(nemesis: Nemesis, node: SimNode, minMs: number, maxMs: number, keepDisk: boolean): void {
+function restartLater(
+  nemesis: Nemesis,
+  node: SimNode,
+  minMs: number,
+  maxMs: number,
+  keepDisk: boolean,
+): void {
   node.lastFaultMs = Number.POSITIVE_INFINITY
   node.crash()
   nemesis.later(minMs, maxMs, () => {
@@ -109,7 +116,12 @@ const faults = {
   bad_wire: (n) => {
     const { random } = n.cluster.scheduler
     n.touchNetwork()
-    n.cluster.network.quality = { lossRate: random.between(0.05, 0.4), duplicateRate: 0.05, delayMsMin: 0.1, delayMsMax: random.between(2, 80) }
+    n.cluster.network.quality = {
+      lossRate: random.between(0.05, 0.4),
+      duplicateRate: 0.05,
+      delayMsMin: 0.1,
+      delayMsMax: random.between(2, 80),
+    }
     n.later(2_000, 10_000, () => n.mendNetwork())
   },
   /** Within what promise 5 covers: no verdict may come of it. */
@@ -121,7 +133,11 @@ const faults = {
     })
   },
   slow_store: (n) => {
-    n.cluster.store.faults = { delayMsMin: 20, delayMsMax: n.cluster.scheduler.random.between(100, 900), lostReplyRate: 0.05 }
+    n.cluster.store.faults = {
+      delayMsMin: 20,
+      delayMsMax: n.cluster.scheduler.random.between(100, 900),
+      lostReplyRate: 0.05,
+    }
     n.later(2_000, 8_000, () => {
       n.cluster.store.faults = { delayMsMin: 0.3, delayMsMax: 2, lostReplyRate: 0 }
     })

@@ -2,12 +2,21 @@
  * One simulated process: the real node machine, the real writer and publisher, and a shell that carries out their effects against
  * the simulated world. Two threads, as in production: control goes on while main is blocked; a stopped process does neither.
  */
-import { type Address, asBootId, asEpoch, type Epoch, type LeaseId, type NodeId, type ShardId } from '../core/kernel/brand.js'
+
+import { HybridClock, hlcToText } from '../core/hlc/hlc.js'
+import {
+  type Address,
+  asBootId,
+  asEpoch,
+  type Epoch,
+  type LeaseId,
+  type NodeId,
+  type ShardId,
+} from '../core/kernel/brand.js'
 import { hash32 } from '../core/kernel/hash.js'
 import type { Instant } from '../core/kernel/machine.js'
 import { Random } from '../core/kernel/random.js'
 import type { StoreReply, StoreRequest, WatchBatch } from '../core/kernel/store-types.js'
-import { HybridClock, hlcToText } from '../core/hlc/hlc.js'
 import { decodeMembership, encodeMembership } from '../core/membership/codec.js'
 import type { MembershipMessage } from '../core/membership/messages.js'
 import { NodeMachine } from '../core/node/node-machine.js'
@@ -96,7 +105,12 @@ export class SimNode {
         nodeId: this.id,
         bootId: asBootId(this.bootId),
         lifeLock: this.bootId,
-        addresses: { control: address, controlStream: `${this.id}:2`, peer: `${this.id}:3`, http: `${this.id}:4` },
+        addresses: {
+          control: address,
+          controlStream: `${this.id}:2`,
+          peer: `${this.id}:3`,
+          http: `${this.id}:4`,
+        },
       },
       new Random(scheduler.random.uint32()),
     )
@@ -117,8 +131,13 @@ export class SimNode {
       shardOf: (key) => shardOf(key, shards),
       route: (shard) => this.route(shard),
       acceptHere: (shard, events, settle) => this.acceptHere(shard, events, settle),
-      forward: (to, events, timeoutMs, done) => this.forward(to, events, Math.min(timeoutMs, forwardTimeoutMs), done),
-      wakeAt: (atMs) => scheduler.at(atMs, this.onMain(() => this.publisher.run())),
+      forward: (to, events, timeoutMs, done) =>
+        this.forward(to, events, Math.min(timeoutMs, forwardTimeoutMs), done),
+      wakeAt: (atMs) =>
+        scheduler.at(
+          atMs,
+          this.onMain(() => this.publisher.run()),
+        ),
     })
     this.cluster.store.connect(this.storeClient)
     this.step({ type: 'start' })
@@ -144,8 +163,14 @@ export class SimNode {
     const { scheduler } = this.cluster
     this.mainBlockedUntilMs = scheduler.nowMs + forMs
     if (forMs <= 1_000) return
-    scheduler.after(1_000, this.onControl(() => this.step({ type: 'main_stalled', stalled: true })))
-    scheduler.after(forMs + 50, this.onControl(() => this.step({ type: 'main_stalled', stalled: false })))
+    scheduler.after(
+      1_000,
+      this.onControl(() => this.step({ type: 'main_stalled', stalled: true })),
+    )
+    scheduler.after(
+      forMs + 50,
+      this.onControl(() => this.step({ type: 'main_stalled', stalled: false })),
+    )
   }
 
   /** Runs `fn` on the control thread of this very process: later if it is stopped, never if it is gone. */
@@ -191,7 +216,8 @@ export class SimNode {
 
   private readonly storeClient = {
     name: '',
-    onBatch: (batch: WatchBatch) => this.onControl(() => this.isSynced && this.step({ type: 'view_batch', batch }))(),
+    onBatch: (batch: WatchBatch) =>
+      this.onControl(() => this.isSynced && this.step({ type: 'view_batch', batch }))(),
   }
 
   /** The watch may have missed something: list again. */
@@ -202,7 +228,10 @@ export class SimNode {
       scheduler.random.between(0.5, 3),
       this.onControl(() => {
         if (!store.isReachable(this.id)) {
-          scheduler.after(250, this.onControl(() => this.listStore()))
+          scheduler.after(
+            250,
+            this.onControl(() => this.listStore()),
+          )
           return
         }
         const { kvs, rev } = store.list()
@@ -228,7 +257,14 @@ export class SimNode {
         break
       case 'prove_death': {
         const { nodeId, lease, locator } = effect
-        const reply = this.onControl(() => this.step({ type: 'death_proof', nodeId, lease, result: cluster.isBootRunning(locator) ? 'alive' : 'dead' }))
+        const reply = this.onControl(() =>
+          this.step({
+            type: 'death_proof',
+            nodeId,
+            lease,
+            result: cluster.isBootRunning(locator) ? 'alive' : 'dead',
+          }),
+        )
         scheduler.after(scheduler.random.between(0.5, 4), reply)
         break
       }
@@ -236,7 +272,9 @@ export class SimNode {
         const { tag, wanted } = effect
         scheduler.after(
           scheduler.random.between(0.5, 4),
-          this.onControl(() => this.step({ type: 'sealed', tag, found: cluster.journal.seal(wanted), detail: '' })),
+          this.onControl(() =>
+            this.step({ type: 'sealed', tag, found: cluster.journal.seal(wanted), detail: '' }),
+          ),
         )
         break
       }
@@ -254,7 +292,11 @@ export class SimNode {
         break
       case 'shard_close': {
         const { shard, epoch } = effect
-        this.toMain(() => this.writer.close(shard, epoch, () => this.toControl(() => this.step({ type: 'shard_closed', shard, epoch }))))
+        this.toMain(() =>
+          this.writer.close(shard, epoch, () =>
+            this.toControl(() => this.step({ type: 'shard_closed', shard, epoch })),
+          ),
+        )
         break
       }
       case 'stop_serving':
@@ -297,7 +339,15 @@ export class SimNode {
       target.onControl(() => {
         const decoded = decodeMembership(bytes)
         if (!decoded.ok) throw new Error(`the codec does not round-trip: ${decoded.detail}`)
-        target.step({ type: 'membership', input: { type: 'message', from: kind === 'stream' ? `${this.id}:2` : this.address, message: decoded.message, via: kind } })
+        target.step({
+          type: 'membership',
+          input: {
+            type: 'message',
+            from: kind === 'stream' ? `${this.id}:2` : this.address,
+            message: decoded.message,
+            via: kind,
+          },
+        })
       })()
     }
     network[kind](this.id, target.id, bytes.length + 60, deliver)
@@ -314,7 +364,9 @@ export class SimNode {
       })()
     }
     store.request(this.id, tag, request, answer)
-    scheduler.after(storeTimeoutMs, () => answer({ ok: false, code: request.op === 'txn' ? 'outcome_unknown' : 'timeout', detail: 'no reply' }))
+    scheduler.after(storeTimeoutMs, () =>
+      answer({ ok: false, code: request.op === 'txn' ? 'outcome_unknown' : 'timeout', detail: 'no reply' }),
+    )
   }
 
   private toMain(fn: () => void): void {
@@ -344,24 +396,41 @@ export class SimNode {
     this.toMain(() => {
       const rows = this.cluster.journal.read(shard, seals.segments)
       const last = Math.max(rows.at(-1)?.offset ?? 0, this.cluster.journal.lastOffset(lease, shard, epoch))
-      this.writer.open(shard, epoch, lease, last, rows.map((r) => ({ event: r.event, offset: r.offset, atMs: r.event.atMs })))
+      this.writer.open(
+        shard,
+        epoch,
+        lease,
+        last,
+        rows.map((r) => ({ event: r.event, offset: r.offset, atMs: r.event.atMs })),
+      )
     })
   }
 
   private route(shard: ShardId): Route {
     const assignment = this.routes[shard]
-    if (assignment === undefined || assignment.nodeId === null) return { kind: 'none', reason: 'the shard has no owner yet' }
+    if (assignment === undefined || assignment.nodeId === null)
+      return { kind: 'none', reason: 'the shard has no owner yet' }
     return assignment.nodeId === this.id ? { kind: 'self' } : { kind: 'node', nodeId: assignment.nodeId }
   }
 
-  acceptHere(shard: ShardId, events: readonly NewEvent[], settle: (index: number, outcome: EventOutcome) => void): void {
+  acceptHere(
+    shard: ShardId,
+    events: readonly NewEvent[],
+    settle: (index: number, outcome: EventOutcome) => void,
+  ): void {
     this.writer.accept(shard, events, (i, outcome) => {
-      if (outcome.status === 'accepted') this.cluster.checkers.acknowledged(this, shard, this.journalLease, outcome.offset)
+      if (outcome.status === 'accepted')
+        this.cluster.checkers.acknowledged(this, shard, this.journalLease, outcome.offset)
       settle(i, outcome)
     })
   }
 
-  private forward(to: NodeId, events: readonly NewEvent[], timeoutMs: number, done: (result: ForwardResult) => void): void {
+  private forward(
+    to: NodeId,
+    events: readonly NewEvent[],
+    timeoutMs: number,
+    done: (result: ForwardResult) => void,
+  ): void {
     const { scheduler, network } = this.cluster
     const target = this.cluster.node(to)
     let settled = false
@@ -388,10 +457,17 @@ export class SimNode {
     network.stream(this.id, to, 200, receive)
   }
 
-  private commit(lease: LeaseId, groups: readonly CommitGroup[], done: (outcome: CommitOutcome) => void): void {
+  private commit(
+    lease: LeaseId,
+    groups: readonly CommitGroup[],
+    done: (outcome: CommitOutcome) => void,
+  ): void {
     const { scheduler, journal } = this.cluster
     if (this.journalLease !== lease) {
-      scheduler.after(0.1, this.onMain(() => done({ kind: 'refused', code: 'fenced', detail: 'the lease is not current' })))
+      scheduler.after(
+        0.1,
+        this.onMain(() => done({ kind: 'refused', code: 'fenced', detail: 'the lease is not current' })),
+      )
       return
     }
     this.commitsUnderWay++
@@ -405,7 +481,13 @@ export class SimNode {
           this.onControl(() => {
             if (!tornWrite) journal.sync(lease)
             this.commitsUnderWay--
-            this.toMain(() => done(tornWrite ? { kind: 'refused', code: 'disk_full', detail: 'short write' } : { kind: 'durable' }))
+            this.toMain(() =>
+              done(
+                tornWrite
+                  ? { kind: 'refused', code: 'disk_full', detail: 'short write' }
+                  : { kind: 'durable' },
+              ),
+            )
             this.finishRelinquishing()
           }),
         )

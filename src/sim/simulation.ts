@@ -1,8 +1,9 @@
 /**
  * One simulated run: start, load, break (safety phase), heal, settle (liveness phase), check. Everything follows from the seed.
  */
-import { SimCluster } from './cluster.js'
+
 import type { Violation } from './checkers.js'
+import { SimCluster } from './cluster.js'
 import { Nemesis } from './nemesis.js'
 import { Workload } from './workload.js'
 
@@ -61,7 +62,8 @@ export function simulate(options: SimulationOptions): SimulationReport {
     violations: checkers.violations,
     acknowledged,
     stored,
-    leaderTerms: cluster.log.filter((e) => e.event === 'leader.elected' && e.nodeId === e.fields.leader).length,
+    leaderTerms: cluster.log.filter((e) => e.event === 'leader.elected' && e.nodeId === e.fields.leader)
+      .length,
     faults: nemesis.counts,
     simulatedEvents: scheduler.eventCount,
     virtualMs: scheduler.nowMs,
@@ -77,16 +79,22 @@ function checkLiveness(cluster: SimCluster, workload: Workload): void {
     }
     for (const other of cluster.nodes) {
       const status = node.machine.membership.table.get(other.id)?.status
-      if (status !== 'alive') checkers.fail('liveness', `${node.id} sees ${other.id} as ${status ?? 'unknown'} after the heal`)
+      if (status !== 'alive')
+        checkers.fail('liveness', `${node.id} sees ${other.id} as ${status ?? 'unknown'} after the heal`)
     }
-    if (node.machine.lease.state !== 'held') checkers.fail('liveness', `${node.id} holds no lease after the heal: ${node.machine.lease.state}`)
+    if (node.machine.lease.state !== 'held')
+      checkers.fail('liveness', `${node.id} holds no lease after the heal: ${node.machine.lease.state}`)
   }
-  const leaders = cluster.nodes.filter((n) => n.isRunning && n.machine.election.guard(n.instant.nowMs) !== null)
+  const leaders = cluster.nodes.filter(
+    (n) => n.isRunning && n.machine.election.guard(n.instant.nowMs) !== null,
+  )
   if (leaders.length !== 1) checkers.fail('liveness', `${leaders.length} leaders after the heal`)
   for (let shard = 0; shard < cluster.shards; shard++) {
     const owners = cluster.nodes.filter((n) => n.ownsOpen(shard))
-    if (owners.length !== 1) checkers.fail('liveness', `shard ${shard} has ${owners.length} owners after the heal`)
+    if (owners.length !== 1)
+      checkers.fail('liveness', `shard ${shard} has ${owners.length} owners after the heal`)
   }
-  if (workload.lastAckMs < cluster.scheduler.nowMs - 14_000) checkers.fail('liveness', `no event was acknowledged since ${Math.round(workload.lastAckMs)} ms`)
+  if (workload.lastAckMs < cluster.scheduler.nowMs - 14_000)
+    checkers.fail('liveness', `no event was acknowledged since ${Math.round(workload.lastAckMs)} ms`)
   if (workload.underWay > 0) checkers.fail('liveness', `${workload.underWay} requests were never answered`)
 }

@@ -4,7 +4,15 @@
  */
 import { asLeaseId, type LeaseId } from '../core/kernel/brand.js'
 import { isSkeinError } from '../core/kernel/error.js'
-import type { KeyValue, StoreReply, StoreRequest, Transaction, TransactionResult, WatchBatch, WatchEvent } from '../core/kernel/store-types.js'
+import type {
+  KeyValue,
+  StoreReply,
+  StoreRequest,
+  Transaction,
+  TransactionResult,
+  WatchBatch,
+  WatchEvent,
+} from '../core/kernel/store-types.js'
 import { evaluate, type Keyspace } from '../engines/store/evaluate.js'
 import type { Scheduler } from './scheduler.js'
 
@@ -131,13 +139,15 @@ export class SimStore {
     }
     return {
       get: (key) => this.keys.get(key) ?? null,
-      list: (prefix, limit) => [...this.keys.values()].filter((kv) => kv.key.startsWith(prefix)).slice(0, limit),
+      list: (prefix, limit) =>
+        [...this.keys.values()].filter((kv) => kv.key.startsWith(prefix)).slice(0, limit),
       put: (kv) => {
         this.keys.set(kv.key, kv)
         events.push({ type: 'put', kv })
       },
       delete: drop,
-      deletePrefix: (prefix, rev) => [...this.keys.keys()].filter((k) => k.startsWith(prefix)).reduce((n, k) => n + drop(k, rev), 0),
+      deletePrefix: (prefix, rev) =>
+        [...this.keys.keys()].filter((k) => k.startsWith(prefix)).reduce((n, k) => n + drop(k, rev), 0),
       hasLease: (id) => this.isLeaseAlive(id),
     }
   }

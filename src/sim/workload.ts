@@ -40,7 +40,14 @@ export class Workload {
       this.underWay++
       for (const event of events) {
         const shard = shardOf(event.key, this.cluster.shards)
-        const fact: PublishedEvent = { id: event.id, key: event.key, sentMs: scheduler.nowMs, ackedMs: 0, offset: 0, shard }
+        const fact: PublishedEvent = {
+          id: event.id,
+          key: event.key,
+          sentMs: scheduler.nowMs,
+          ackedMs: 0,
+          offset: 0,
+          shard,
+        }
         this.cluster.checkers.published.set(event.id, fact)
       }
       this.send(client, events)
@@ -63,7 +70,8 @@ export class Workload {
         const outcome = outcomes?.[i]
         if (outcome === undefined || outcome.status === 'retry') return true
         if (outcome.status === 'rejected') {
-          if (!outcome.retryable) checkers.fail('2', `${event.id} was rejected for good: ${outcome.code} ${outcome.detail}`)
+          if (!outcome.retryable)
+            checkers.fail('2', `${event.id} was rejected for good: ${outcome.code} ${outcome.detail}`)
           return outcome.retryable
         }
         const fact = checkers.published.get(event.id) as PublishedEvent
@@ -80,7 +88,9 @@ export class Workload {
     }
     scheduler.after(replyTimeoutMs, () => finish(null))
     const publish = node.onMain(() => {
-      node.publisher.publish(events, scheduler.nowMs + 2_500, (outcomes) => scheduler.after(0.2, () => finish(outcomes)))
+      node.publisher.publish(events, scheduler.nowMs + 2_500, (outcomes) =>
+        scheduler.after(0.2, () => finish(outcomes)),
+      )
     })
     scheduler.after(0.2, publish)
   }

@@ -16,8 +16,8 @@ export const mutations: readonly Mutation[] = [
   {
     name: 'a leader skips the fencing check of its term',
     file: 'src/core/sharding/coordinator.ts',
-    find: "if: [guard.compare, { key: shardMapKey, target: 'modRev', op: '=', value: this.world.view.modRev(shardMapKey) }],",
-    replace: 'if: [],',
+    find: "            guard.compare,\n            { key: shardMapKey, target: 'modRev', op: '=', value: this.world.view.modRev(shardMapKey) },\n",
+    replace: '',
     faults: 'partition,slow_store,pause',
     minutes: 5,
   },
@@ -33,7 +33,8 @@ export const mutations: readonly Mutation[] = [
     name: 'an event is acknowledged before the journal has it',
     file: 'src/sim/node.ts',
     find: 'this.commitsUnderWay++\n',
-    replace: "this.commitsUnderWay++\n    this.toMain(() => done({ kind: 'durable' }))\n    done = () => {}\n",
+    replace:
+      "this.commitsUnderWay++\n    this.toMain(() => done({ kind: 'durable' }))\n    done = () => {}\n",
     faults: 'crash,power_cut,torn_writes',
     minutes: 2,
   },
@@ -49,7 +50,8 @@ export const mutations: readonly Mutation[] = [
     name: 'a shard is given on before its owner released it or its lease ended',
     file: 'src/core/sharding/coordinator.ts',
     find: 'a.lease !== null && leases.has(a.lease) && readRelease',
-    replace: 'a.lease !== null && leases.has(a.lease) && leases.get(a.lease)?.canReceive === true && readRelease',
+    replace:
+      'a.lease !== null && leases.has(a.lease) && leases.get(a.lease)?.canReceive === true && readRelease',
     faults: 'pause,partition,slow_store',
     minutes: 4,
   },

@@ -27,13 +27,17 @@ interface Sent {
 const lines: { stream: string; key: string; text: string; n: number }[] = []
 for (const { stream, file, key } of logs) {
   const path = join(dataDir, file)
-  if (existsSync(path)) readFileSync(path, 'utf8').split('\n').forEach((text, n) => {
-    const found = key.exec(text)?.[0]
-    if (found !== undefined) lines.push({ stream, key: found, text: text.trimEnd(), n })
-  })
+  if (existsSync(path))
+    readFileSync(path, 'utf8')
+      .split('\n')
+      .forEach((text, n) => {
+        const found = key.exec(text)?.[0]
+        if (found !== undefined) lines.push({ stream, key: found, text: text.trimEnd(), n })
+      })
   else {
     console.log(`SKIPPED the real log ${path}: it is not there; lines of the same shape are made up instead`)
-    for (let n = 0; n < 2_000; n++) lines.push({ stream, key: `${stream}-${n % 700}`, text: `line ${n} of a made-up log`, n })
+    for (let n = 0; n < 2_000; n++)
+      lines.push({ stream, key: `${stream}-${n % 700}`, text: `line ${n} of a made-up log`, n })
   }
 }
 
@@ -52,7 +56,15 @@ async function client(index: number): Promise<void> {
   let lastAckMs = performance.now()
   for (let round = index; round < rounds; round += 3) {
     for (let from = 0; from < lines.length; from += batchLines) {
-      let left = lines.slice(from, from + batchLines).map((l) => ({ stream: l.stream, key: l.key, id: `${l.stream}:${round}:${l.n}`, type: 'line', payload: { line: l.text } }))
+      let left = lines
+        .slice(from, from + batchLines)
+        .map((l) => ({
+          stream: l.stream,
+          key: l.key,
+          id: `${l.stream}:${round}:${l.n}`,
+          type: 'line',
+          payload: { line: l.text },
+        }))
       await sleep(paceMs)
       batchNumber++
       lastAckMs = performance.now()
@@ -73,13 +85,21 @@ async function client(index: number): Promise<void> {
         left = left.filter((event, i) => {
           const r = results[i] as NonNullable<typeof results>[number]
           if (r.status === 'rejected') {
-            if (r.error?.retryable === false) throw new Error(`${event.id}: ${r.error.code} ${r.error.detail}`)
+            if (r.error?.retryable === false)
+              throw new Error(`${event.id}: ${r.error.code} ${r.error.detail}`)
             counts.resent++
             return true
           }
           if (r.status === 'duplicate') counts.duplicates++
           counts.acknowledged++
-          sent.set(event.id, { key: event.key, stream: event.stream, shard: r.shard, offset: r.offset, batch: batchNumber, client: index })
+          sent.set(event.id, {
+            key: event.key,
+            stream: event.stream,
+            shard: r.shard,
+            offset: r.offset,
+            batch: batchNumber,
+            client: index,
+          })
           return false
         })
         if (left.length > 0) await sleep(50)
@@ -113,7 +133,9 @@ async function trouble(): Promise<void> {
 const startMs = performance.now()
 await Promise.all([client(0), client(1), client(2), trouble()])
 const seconds = (performance.now() - startMs) / 1_000
-console.log(`${counts.acknowledged} events acknowledged in ${seconds.toFixed(0)} s (${Math.round(counts.acknowledged / seconds)}/s), ${counts.resent} sent again, ${counts.duplicates} answered as duplicates, ${counts.kills} kill -9, ${counts.stops} SIGSTOP of 8 s, longest wait of a client ${Math.round(longestGapMs)} ms`)
+console.log(
+  `${counts.acknowledged} events acknowledged in ${seconds.toFixed(0)} s (${Math.round(counts.acknowledged / seconds)}/s), ${counts.resent} sent again, ${counts.duplicates} answered as duplicates, ${counts.kills} kill -9, ${counts.stops} SIGSTOP of 8 s, longest wait of a client ${Math.round(longestGapMs)} ms`,
+)
 await until(() => cluster.isWhole(), 30_000, 'the cluster to be whole')
 
 const stored = new Map<string, { shard: number; offset: number; epoch: number; key: string }[]>()
@@ -125,8 +147,13 @@ for (const { stream } of logs) {
     // Any node answers for the whole cluster: ask them in turn.
     const node = cluster.nodes[page++ % 3] as ProcessNode
     const query = new URLSearchParams({ stream, limit: '1000', ...(after === undefined ? {} : { after }) })
-    const answer = (await json(node.http, `/api/events?${query}`, 20_000)) as { events: { id: string; shard: number; offset: number; epoch: number; key: string }[]; next_cursor?: string; incomplete?: unknown[] }
-    if ((answer.incomplete?.length ?? 0) > 0) throw new Error(`a page is incomplete: ${JSON.stringify(answer.incomplete?.[0])}`)
+    const answer = (await json(node.http, `/api/events?${query}`, 20_000)) as {
+      events: { id: string; shard: number; offset: number; epoch: number; key: string }[]
+      next_cursor?: string
+      incomplete?: unknown[]
+    }
+    if ((answer.incomplete?.length ?? 0) > 0)
+      throw new Error(`a page is incomplete: ${JSON.stringify(answer.incomplete?.[0])}`)
     for (const e of answer.events) {
       const list = stored.get(e.id)
       if (list === undefined) stored.set(e.id, [e])
@@ -180,14 +207,37 @@ for (const offsets of perShard.values()) {
   }
 }
 for (const node of cluster.nodes) {
-  const { events } = (await json(node.http, '/api/cluster/history?limit=1000')) as { events: { event: string; fields: { term?: number; leader?: string } }[] }
-  for (const e of events) if (e.event === 'leader.elected') owners.set(`term ${e.fields.term}`, (owners.get(`term ${e.fields.term}`) ?? new Set()).add(String(e.fields.leader)))
+  const { events } = (await json(node.http, '/api/cluster/history?limit=1000')) as {
+    events: { event: string; fields: { term?: number; leader?: string } }[]
+  }
+  for (const e of events)
+    if (e.event === 'leader.elected')
+      owners.set(
+        `term ${e.fields.term}`,
+        (owners.get(`term ${e.fields.term}`) ?? new Set()).add(String(e.fields.leader)),
+      )
 }
 verdict.check('every acknowledged event is read back', lost === 0, `${lost} lost of ${sent.size}`)
 verdict.check('exactly once', twice === 0, `${twice} stored twice of ${stored.size}`)
 verdict.check('where it was acknowledged', moved === 0, `${moved} at another offset`)
-verdict.check('each key in its acknowledged order', disorder === 0, `${disorder} out of order over ${byKey.size} keys`)
-verdict.check('each (shard, epoch) has one owner', collisions === 0, `${collisions} offsets given twice or under a falling epoch, ${perShard.size} shards`)
-verdict.check('one leader per term', [...owners.values()].every((s) => s.size === 1), `${owners.size} terms seen`)
-verdict.check('kills and stops happened', counts.kills > 0 && counts.stops > 0, `${counts.kills} and ${counts.stops}`)
+verdict.check(
+  'each key in its acknowledged order',
+  disorder === 0,
+  `${disorder} out of order over ${byKey.size} keys`,
+)
+verdict.check(
+  'each (shard, epoch) has one owner',
+  collisions === 0,
+  `${collisions} offsets given twice or under a falling epoch, ${perShard.size} shards`,
+)
+verdict.check(
+  'one leader per term',
+  [...owners.values()].every((s) => s.size === 1),
+  `${owners.size} terms seen`,
+)
+verdict.check(
+  'kills and stops happened',
+  counts.kills > 0 && counts.stops > 0,
+  `${counts.kills} and ${counts.stops}`,
+)
 verdict.end()

@@ -1,5 +1,14 @@
 // kill -9, SIGSTOP and a blocked main thread: how fast each is seen, taken over, and forgiven
-import { json, type NodeJson, ProcessCluster, type ProcessNode, publish, sleep, until, Verdict } from './lib/cluster.js'
+import {
+  json,
+  type NodeJson,
+  ProcessCluster,
+  type ProcessNode,
+  publish,
+  sleep,
+  until,
+  Verdict,
+} from './lib/cluster.js'
 
 const rounds = Number(process.argv[2] ?? 3)
 const verdict = new Verdict()
@@ -7,17 +16,24 @@ const cluster = new ProcessCluster()
 await cluster.start(3)
 
 async function view(of: ProcessNode, about: ProcessNode): Promise<NodeJson | undefined> {
-  const list = (await json(of.http, '/api/cluster/nodes', 1_000).catch(() => undefined)) as { nodes: NodeJson[] } | undefined
+  const list = (await json(of.http, '/api/cluster/nodes', 1_000).catch(() => undefined)) as
+    | { nodes: NodeJson[] }
+    | undefined
   return list?.nodes.find((n) => n.id === about.id)
 }
 
 async function term(of: ProcessNode): Promise<{ term: number; leader: string }> {
-  const s = (await json(of.http, '/api/cluster/leader', 1_000).catch(() => ({ term: 0, leader_id: '' }))) as { term: number; leader_id: string }
+  const s = (await json(of.http, '/api/cluster/leader', 1_000).catch(() => ({ term: 0, leader_id: '' }))) as {
+    term: number
+    leader_id: string
+  }
   return { term: s.term, leader: s.leader_id }
 }
 
 async function shardsOf(node: ProcessNode, via: ProcessNode): Promise<number[]> {
-  const { shards } = (await json(via.http, '/api/cluster/shards')) as { shards: { shard: number; owner: string }[] }
+  const { shards } = (await json(via.http, '/api/cluster/shards')) as {
+    shards: { shard: number; owner: string }[]
+  }
   return shards.filter((s) => s.owner === node.id).map((s) => s.shard)
 }
 
@@ -43,19 +59,44 @@ for (let round = 1; round <= rounds; round++) {
     const startMs = performance.now()
     victim.signal('SIGKILL')
     const [seen, led, writable] = await Promise.all([
-      Promise.all(survivors.map((s) => until(async () => (await view(s, victim))?.observed === 'failed', 5_000, 'failed'))),
-      wantLeader ? until(async () => (await term(survivors[0] as ProcessNode)).term > before.term, 5_000, 'a new term') : 0,
+      Promise.all(
+        survivors.map((s) =>
+          until(async () => (await view(s, victim))?.observed === 'failed', 5_000, 'failed'),
+        ),
+      ),
+      wantLeader
+        ? until(async () => (await term(survivors[0] as ProcessNode)).term > before.term, 5_000, 'a new term')
+        : 0,
       // One write to every shard of the dead node; the clock stops when the last is acknowledged.
-      publish((survivors[0] as ProcessNode).http, keys.map((key) => ({ stream: 'failover', key, id: `f${++sequence}`, type: 't', payload: 1 }))).then((r) => {
+      publish(
+        (survivors[0] as ProcessNode).http,
+        keys.map((key) => ({ stream: 'failover', key, id: `f${++sequence}`, type: 't', payload: 1 })),
+      ).then((r) => {
         const bad = r.body.results?.filter((x) => x.status === 'rejected') ?? []
         if (bad.length > 0) throw new Error(`refused: ${JSON.stringify(bad[0])}`)
         return performance.now() - startMs
       }),
     ])
-    verdict.check(`round ${round}, kill -9 of the ${what}: all survivors report it failed within 200 ms`, Math.max(...seen) <= 200, `${seen.map((ms) => ms.toFixed(0)).join(' and ')} ms`)
-    if (wantLeader) verdict.check(`round ${round}, kill -9 of the leader: a new term within 500 ms`, led <= 500, `${led.toFixed(0)} ms`)
-    verdict.check(`round ${round}, kill -9 of the ${what}: its ${keys.length} shards take writes within 1 s`, writable <= 1_000, `${writable.toFixed(0)} ms`)
-    const why = (await json((survivors[0] as ProcessNode).http, `/api/cluster/nodes/${victim.id}/why`)) as { summary: string; evidence: unknown[] }
+    verdict.check(
+      `round ${round}, kill -9 of the ${what}: all survivors report it failed within 200 ms`,
+      Math.max(...seen) <= 200,
+      `${seen.map((ms) => ms.toFixed(0)).join(' and ')} ms`,
+    )
+    if (wantLeader)
+      verdict.check(
+        `round ${round}, kill -9 of the leader: a new term within 500 ms`,
+        led <= 500,
+        `${led.toFixed(0)} ms`,
+      )
+    verdict.check(
+      `round ${round}, kill -9 of the ${what}: its ${keys.length} shards take writes within 1 s`,
+      writable <= 1_000,
+      `${writable.toFixed(0)} ms`,
+    )
+    const why = (await json((survivors[0] as ProcessNode).http, `/api/cluster/nodes/${victim.id}/why`)) as {
+      summary: string
+      evidence: unknown[]
+    }
     verdict.check(`round ${round}: evidence says why`, why.evidence.length > 0, why.summary)
     await victim.start()
     await until(() => cluster.isWhole(), 20_000, 'the cluster to be whole again')
@@ -67,14 +108,29 @@ const frozen = cluster.nodes.find((n) => n.id !== leader) as ProcessNode
 const others = cluster.nodes.filter((n) => n !== frozen)
 const frozenMs = performance.now()
 frozen.signal('SIGSTOP')
-const around = await until(async () => (await Promise.all(others.map((o) => view(o, frozen)))).every((v) => v?.healthy === false), 8_000, 'routed around')
+const around = await until(
+  async () => (await Promise.all(others.map((o) => view(o, frozen)))).every((v) => v?.healthy === false),
+  8_000,
+  'routed around',
+)
 verdict.check('SIGSTOP: routed around (not healthy) within 3 s', around <= 3_100, `${around.toFixed(0)} ms`)
-await until(async () => (await Promise.all(others.map((o) => view(o, frozen)))).every((v) => v?.observed === 'failed'), 12_000, 'failed')
+await until(
+  async () => (await Promise.all(others.map((o) => view(o, frozen)))).every((v) => v?.observed === 'failed'),
+  12_000,
+  'failed',
+)
 const failedMs = performance.now() - frozenMs
 verdict.check('SIGSTOP: failed by about 5 s', failedMs <= 6_000, `${failedMs.toFixed(0)} ms`)
 await sleep(Math.max(0, 9_000 - (performance.now() - frozenMs)))
 frozen.signal('SIGCONT')
-const back = await until(async () => (await Promise.all(others.map((o) => view(o, frozen)))).every((v) => v?.observed === 'alive' && v.healthy), 10_000, 'a member again')
+const back = await until(
+  async () =>
+    (await Promise.all(others.map((o) => view(o, frozen)))).every(
+      (v) => v?.observed === 'alive' && v.healthy,
+    ),
+  10_000,
+  'a member again',
+)
 verdict.check('SIGCONT: a member again by itself', back <= 5_000, `${back.toFixed(0)} ms`)
 await until(() => cluster.isWhole(), 20_000, 'the cluster to be whole after SIGCONT')
 verdict.end()

@@ -25,8 +25,14 @@ export function addEvents(program: Command): void {
       .description('send a file line by line, keyed by what the expression finds; - reads standard input')
       .requiredOption('--stream <stream>', 'where to')
       .requiredOption('--key-regex <expression>', 'the key of a line: first match, or its first group')
-      .option('--key-default <key>', 'key of the lines where nothing is found; without it they are left out and counted')
-      .option('--id-prefix <text>', 'start of the ids, which make sending again safe; the file name by default')
+      .option(
+        '--key-default <key>',
+        'key of the lines where nothing is found; without it they are left out and counted',
+      )
+      .option(
+        '--id-prefix <text>',
+        'start of the ids, which make sending again safe; the file name by default',
+      )
       .option('--batch <lines>', 'lines per request', '500')
       .option('--repeat <times>', 'send the file so many times, with ids of their own', '1')
       .option('--fallback <addr...>', 'other nodes to try when --addr does not answer')
@@ -41,12 +47,26 @@ export function addEvents(program: Command): void {
       .option('--limit <n>', 'at most so many; 0 for all', '0')
       .option('--after <cursor>', 'go on from a next_cursor'),
   ).action(get)
-  remote(events.command('tail').description('events of the whole cluster as they are acknowledged').requiredOption('--stream <stream>', 'which stream').option('--key <key>', 'which key')).action(tail)
+  remote(
+    events
+      .command('tail')
+      .description('events of the whole cluster as they are acknowledged')
+      .requiredOption('--stream <stream>', 'which stream')
+      .option('--key <key>', 'which key'),
+  ).action(tail)
 }
 
-async function get(o: CommonOptions & { readonly stream: string; readonly key?: string; readonly limit: string; readonly after?: string }): Promise<void> {
+async function get(
+  o: CommonOptions & {
+    readonly stream: string
+    readonly key?: string
+    readonly limit: string
+    readonly after?: string
+  },
+): Promise<void> {
   const limit = Number(o.limit)
-  if (!Number.isInteger(limit) || limit < 0) throw new CliFailure(exitCodes.usage, `--limit: a whole number from 0 expected, got "${o.limit}"`)
+  if (!Number.isInteger(limit) || limit < 0)
+    throw new CliFailure(exitCodes.usage, `--limit: a whole number from 0 expected, got "${o.limit}"`)
   let left = limit === 0 ? Number.POSITIVE_INFINITY : limit
   let after = o.after
   while (left > 0) {
@@ -71,14 +91,21 @@ async function tail(o: CommonOptions & { readonly stream: string; readonly key?:
   const query = new URLSearchParams({ stream: o.stream })
   if (o.key !== undefined) query.set('key', o.key)
   const url = `${baseUrl(o.addr).replace(/^http/, 'ws')}/ws/live?${query}`
-  const socket = new WebSocket(url, o.token === undefined ? {} : { headers: { authorization: `Bearer ${o.token}` } })
+  const socket = new WebSocket(
+    url,
+    o.token === undefined ? {} : { headers: { authorization: `Bearer ${o.token}` } },
+  )
   await new Promise<void>((done, failed) => {
     socket.on('message', (data) => {
       const frame = JSON.parse(String(data)) as { type: string; event?: EventJson; missed?: number }
-      if (frame.type === 'event' && frame.event !== undefined) print(o.json === true ? JSON.stringify(frame.event) : lineOf(frame.event))
-      else if (frame.type === 'lagged') process.stderr.write(`(${frame.missed} events passed over: this reader is too slow)\n`)
+      if (frame.type === 'event' && frame.event !== undefined)
+        print(o.json === true ? JSON.stringify(frame.event) : lineOf(frame.event))
+      else if (frame.type === 'lagged')
+        process.stderr.write(`(${frame.missed} events passed over: this reader is too slow)\n`)
     })
-    socket.on('error', (error) => failed(new CliFailure(exitCodes.unreachable, `${o.addr}: ${error.message}`)))
+    socket.on('error', (error) =>
+      failed(new CliFailure(exitCodes.unreachable, `${o.addr}: ${error.message}`)),
+    )
     socket.on('close', () => done())
     process.once('SIGINT', () => socket.close())
   })

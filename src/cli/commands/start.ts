@@ -9,13 +9,24 @@ import { CliFailure, exitCodes } from '../exit.js'
 import { print, printJson } from '../output.js'
 
 export function addStart(program: Command): void {
-  const command = program.command('start').description('start a node; without peers it runs alone, with the same API')
+  const command = program
+    .command('start')
+    .description('start a node; without peers it runs alone, with the same API')
   for (const option of options) {
-    const value = option.kind === 'boolean' ? '' : option.kind === 'list' || option.kind === 'labels' ? ' <value...>' : ' <value>'
+    const value =
+      option.kind === 'boolean'
+        ? ''
+        : option.kind === 'list' || option.kind === 'labels'
+          ? ' <value...>'
+          : ' <value>'
     const range = option.choices === undefined ? '' : ` (${option.choices.join(', ')})`
-    const standard = option.default === undefined || option.default === '' ? '' : ` [${JSON.stringify(option.default)}]`
+    const standard =
+      option.default === undefined || option.default === '' ? '' : ` [${JSON.stringify(option.default)}]`
     for (const [i, flag] of [option.flag, ...(option.aliases ?? [])].entries()) {
-      command.option(`--${flag}${value}`, i === 0 ? `${option.doc}${range}${standard}` : `same as --${option.flag}`)
+      command.option(
+        `--${flag}${value}`,
+        i === 0 ? `${option.doc}${range}${standard}` : `same as --${option.flag}`,
+      )
     }
   }
   command.option('--config <file>', 'JSON file with any of these options by their keys')
@@ -29,7 +40,14 @@ export function addStart(program: Command): void {
 async function start(given: Record<string, unknown>): Promise<void> {
   const { config, settings } = readConfig(given)
   if (given.printConfig === true) {
-    if (given.json === true) printJson(settings.map(({ option, value, source }) => ({ key: option.key, value: option.isSecret === true && value !== undefined ? '(hidden)' : value, source })))
+    if (given.json === true)
+      printJson(
+        settings.map(({ option, value, source }) => ({
+          key: option.key,
+          value: option.isSecret === true && value !== undefined ? '(hidden)' : value,
+          source,
+        })),
+      )
     else print(printSettings(settings))
     return
   }
@@ -70,7 +88,8 @@ function camel(flag: string): string {
 
 function explain(error: unknown): Error {
   if (!isSkeinError(error)) return error instanceof Error ? error : new Error(String(error))
-  const exitCode = error.code === 'bad_config' || error.code === 'bad_address' ? exitCodes.usage : exitCodes.failed
+  const exitCode =
+    error.code === 'bad_config' || error.code === 'bad_address' ? exitCodes.usage : exitCodes.failed
   return new CliFailure(exitCode, `${error.code}: ${error.message}`)
 }
 

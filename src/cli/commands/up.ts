@@ -60,7 +60,11 @@ class LocalCluster {
 
   async run(): Promise<void> {
     const count = Number(this.options.nodes)
-    if (!Number.isInteger(count) || count < 1 || count > nodesMax) throw new CliFailure(exitCodes.usage, `--nodes: a whole number from 1 to ${nodesMax} expected, got "${this.options.nodes}"`)
+    if (!Number.isInteger(count) || count < 1 || count > nodesMax)
+      throw new CliFailure(
+        exitCodes.usage,
+        `--nodes: a whole number from 1 to ${nodesMax} expected, got "${this.options.nodes}"`,
+      )
     const dir = resolve(this.options.dir)
     mkdirSync(dir, { recursive: true })
     let port = Number(this.options.port)
@@ -69,7 +73,14 @@ class LocalCluster {
       port = await freePort(port)
       peerPort = await freePort(peerPort)
       const id = `node-${i}`
-      this.nodes.push({ id, port: port++, peerPort: peerPort++, label: paint(colours[(i - 1) % colours.length] as (typeof colours)[number], id), child: undefined, starts: 0 })
+      this.nodes.push({
+        id,
+        port: port++,
+        peerPort: peerPort++,
+        label: paint(colours[(i - 1) % colours.length] as (typeof colours)[number], id),
+        child: undefined,
+        starts: 0,
+      })
     }
     process.on('SIGINT', () => this.stop('SIGINT'))
     process.on('SIGTERM', () => this.stop('SIGTERM'))
@@ -96,13 +107,32 @@ class LocalCluster {
     }
   }
 
-  private start(node: LocalNode, dir: string): Promise<{ code: number | null; signal: NodeJS.Signals | null }> {
+  private start(
+    node: LocalNode,
+    dir: string,
+  ): Promise<{ code: number | null; signal: NodeJS.Signals | null }> {
     const startedAt = Date.now()
     node.starts++
     const peers = this.nodes.filter((n) => n !== node).map((n) => `127.0.0.1:${n.peerPort}`)
-    const args = ['start', '--node-id', node.id, '--port', String(node.port), '--peer-port', String(node.peerPort), '--data-dir', join(dir, node.id), '--log-format', 'pretty']
+    const args = [
+      'start',
+      '--node-id',
+      node.id,
+      '--port',
+      String(node.port),
+      '--peer-port',
+      String(node.peerPort),
+      '--data-dir',
+      join(dir, node.id),
+      '--log-format',
+      'pretty',
+    ]
     if (peers.length > 0) args.push('--peer', ...peers)
-    const child = spawn(process.execPath, [fileURLToPath(new URL('../../../bin/skein.js', import.meta.url)), ...args], { stdio: ['ignore', 'pipe', 'pipe'] })
+    const child = spawn(
+      process.execPath,
+      [fileURLToPath(new URL('../../../bin/skein.js', import.meta.url)), ...args],
+      { stdio: ['ignore', 'pipe', 'pipe'] },
+    )
     node.child = child
     for (const stream of [child.stdout, child.stderr]) this.relay(node, stream)
     return new Promise((done) => {
@@ -136,7 +166,10 @@ class LocalCluster {
       if (states.every((seen) => seen === this.nodes.length)) return true
       await new Promise((done) => setTimeout(done, 150))
     }
-    if (!this.stopping) process.stderr.write(`the cluster is not whole after ${readyTimeoutMs / 1_000} s; see the lines above\n`)
+    if (!this.stopping)
+      process.stderr.write(
+        `the cluster is not whole after ${readyTimeoutMs / 1_000} s; see the lines above\n`,
+      )
     return false
   }
 
@@ -146,7 +179,9 @@ class LocalCluster {
       const client = { addr: `127.0.0.1:${node.port}` }
       const { status, body } = await exchange(client, 'GET', '/readyz', undefined, 1_000)
       if (status !== 200 || body === undefined) return 0
-      const nodes = (await exchange(client, 'GET', '/api/cluster/nodes', undefined, 1_000)).body as { nodes?: { status: string; is_leader: boolean }[] }
+      const nodes = (await exchange(client, 'GET', '/api/cluster/nodes', undefined, 1_000)).body as {
+        nodes?: { status: string; is_leader: boolean }[]
+      }
       if (nodes.nodes?.some((n) => n.is_leader) !== true) return 0
       return nodes.nodes.filter((n) => n.status === 'online').length
     } catch {
@@ -157,7 +192,16 @@ class LocalCluster {
 
   private announce(): void {
     if (this.options.json === true) {
-      print(JSON.stringify({ nodes: this.nodes.map((n) => ({ id: n.id, pid: n.child?.pid, http: `127.0.0.1:${n.port}`, peer: `127.0.0.1:${n.peerPort}` })) }))
+      print(
+        JSON.stringify({
+          nodes: this.nodes.map((n) => ({
+            id: n.id,
+            pid: n.child?.pid,
+            http: `127.0.0.1:${n.port}`,
+            peer: `127.0.0.1:${n.peerPort}`,
+          })),
+        }),
+      )
       return
     }
     const [first, second] = this.nodes as [LocalNode, LocalNode | undefined]
@@ -167,10 +211,13 @@ class LocalCluster {
     for (const n of this.nodes) print(`  ${n.label}  http://127.0.0.1:${n.port}/  pid ${n.child?.pid}`)
     print('Try, in another terminal:')
     print(`  curl -s ${url}/api/cluster/status`)
-    print(`  curl -s -XPOST ${url}/api/events -H 'content-type: application/json' -d '{"stream":"demo","key":"alice","type":"hello","payload":{"n":1}}'`)
+    print(
+      `  curl -s -XPOST ${url}/api/events -H 'content-type: application/json' -d '{"stream":"demo","key":"alice","type":"hello","payload":{"n":1}}'`,
+    )
     print(`  curl -s '${`http://127.0.0.1:${(second ?? first).port}`}/api/events?stream=demo&key=alice'`)
     print('  node bin/skein.js nodes ls')
-    if (second !== undefined) print(`Now break it:  kill -9 ${second.child?.pid}   (watch the dashboard; it comes back by itself)`)
+    if (second !== undefined)
+      print(`Now break it:  kill -9 ${second.child?.pid}   (watch the dashboard; it comes back by itself)`)
     print('Ctrl-C drains and stops all.')
     print('')
   }

@@ -6,10 +6,10 @@
 import { asLeaseId, asTerm, type LeaseId, type NodeId, type Revision, type Term } from '../kernel/brand.js'
 import { Deadlines } from '../kernel/deadlines.js'
 import { type Instant, type Note, note } from '../kernel/machine.js'
+import { registrationKey, registrations } from '../kernel/registration.js'
 import type { Compare, StoreEffect, StoreReply } from '../kernel/store-types.js'
 import type { StoreView } from '../kernel/store-view.js'
 import { jsonEncode } from '../kernel/text.js'
-import { registrationKey, registrations } from '../kernel/registration.js'
 
 export const leaderKey = 'leader'
 
@@ -65,7 +65,10 @@ export type ElectionInput =
   | { readonly type: 'promote' }
   | { readonly type: 'step_down'; readonly reason: string }
 
-export type ElectionEffect = StoreEffect | { readonly type: 'promoted'; readonly ok: boolean; readonly detail: string } | Note
+export type ElectionEffect =
+  | StoreEffect
+  | { readonly type: 'promoted'; readonly ok: boolean; readonly detail: string }
+  | Note
 
 export class LeaderElection {
   private readonly world: ElectionWorld
@@ -147,10 +150,12 @@ export class LeaderElection {
     const leader = readLeader(this.world.view)
     if (leader === undefined) return 'there never was a leader'
     if (leader.nodeId === null || leader.lease === null) return 'the last one resigned'
-    if (this.world.view.kv(registrationKey(leader.nodeId))?.lease !== leader.lease) return `the lease of ${leader.nodeId} ended`
+    if (this.world.view.kv(registrationKey(leader.nodeId))?.lease !== leader.lease)
+      return `the lease of ${leader.nodeId} ended`
     // What we knew before it took the lead does not count: its write to the store was a later sign of life.
     const goneSinceMs = this.world.goneSinceMs(leader.nodeId)
-    if (goneSinceMs !== undefined && leader.modRev === this.seen.modRev && goneSinceMs > this.seen.atMs) return `${leader.nodeId} failed`
+    if (goneSinceMs !== undefined && leader.modRev === this.seen.modRev && goneSinceMs > this.seen.atMs)
+      return `${leader.nodeId} failed`
     return null
   }
 
@@ -169,7 +174,10 @@ export class LeaderElection {
   private rank(): number {
     const fit = registrations(this.world.view).filter((h) => this.world.standing(h.nodeId) === 'well')
     fit.sort((a, b) => a.boot - b.boot)
-    return Math.max(0, fit.findIndex((h) => h.nodeId === this.world.nodeId))
+    return Math.max(
+      0,
+      fit.findIndex((h) => h.nodeId === this.world.nodeId),
+    )
   }
 
   private campaign(at: Instant): void {
@@ -180,7 +188,10 @@ export class LeaderElection {
   private take(at: Instant, reason: string): void {
     const lease = this.world.lease(at.nowMs)
     if (this.asking || lease === null) {
-      this.settlePromotion(false, lease === null ? 'this node holds no lease' : 'another attempt is under way')
+      this.settlePromotion(
+        false,
+        lease === null ? 'this node holds no lease' : 'another attempt is under way',
+      )
       return
     }
     const { view, nodeId } = this.world
@@ -203,7 +214,13 @@ export class LeaderElection {
             { key: leaderKey, target: 'modRev', op: '=', value: view.modRev(leaderKey) },
             { key: registrationKey(nodeId), target: 'lease', op: '=', value: lease },
           ],
-          then: [{ type: 'put', key: leaderKey, value: jsonEncode({ v: 1, term, node_id: nodeId, lease, reason }) }],
+          then: [
+            {
+              type: 'put',
+              key: leaderKey,
+              value: jsonEncode({ v: 1, term, node_id: nodeId, lease, reason }),
+            },
+          ],
           else: [{ type: 'get', key: leaderKey }],
         },
       },
@@ -213,7 +230,8 @@ export class LeaderElection {
   private storeDone(reply: StoreReply): void {
     this.asking = false
     if (reply.ok && reply.op === 'txn' && reply.result.ok) this.writtenRev = reply.result.rev
-    if (reply.ok && reply.op === 'txn') this.settlePromotion(reply.result.ok, reply.result.ok ? '' : 'another node was faster')
+    if (reply.ok && reply.op === 'txn')
+      this.settlePromotion(reply.result.ok, reply.result.ok ? '' : 'another node was faster')
     else if (!reply.ok) this.settlePromotion(false, reply.detail)
   }
 
@@ -225,7 +243,8 @@ export class LeaderElection {
 
   private watchIsolation(at: Instant): void {
     if (this.reachesHalf()) this.deadlines.clear('isolated')
-    else if (this.deadlines.get('isolated') === undefined) this.deadlines.set('isolated', at.nowMs + this.options.isolationMs)
+    else if (this.deadlines.get('isolated') === undefined)
+      this.deadlines.set('isolated', at.nowMs + this.options.isolationMs)
   }
 
   private resign(at: Instant, reason: string): void {
@@ -241,7 +260,13 @@ export class LeaderElection {
         op: 'txn',
         txn: {
           if: [guard.compare],
-          then: [{ type: 'put', key: leaderKey, value: jsonEncode({ v: 1, term: guard.term, node_id: null, lease: null, reason }) }],
+          then: [
+            {
+              type: 'put',
+              key: leaderKey,
+              value: jsonEncode({ v: 1, term: guard.term, node_id: null, lease: null, reason }),
+            },
+          ],
         },
       },
     })

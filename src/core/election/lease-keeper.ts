@@ -8,9 +8,15 @@
 import { asBootNumber, type BootId, type BootNumber, type LeaseId, type NodeId } from '../kernel/brand.js'
 import { Deadlines } from '../kernel/deadlines.js'
 import { type Instant, type Note, note } from '../kernel/machine.js'
+import {
+  bootKey,
+  encodeRegistration,
+  evictionKey,
+  type Registration,
+  registrationKey,
+} from '../kernel/registration.js'
 import type { KeyValue, StoreEffect, StoreReply, StoreRequest } from '../kernel/store-types.js'
 import { jsonDecode, jsonEncode } from '../kernel/text.js'
-import { bootKey, encodeRegistration, evictionKey, type Registration, registrationKey } from '../kernel/registration.js'
 
 export interface LeaseOptions {
   readonly ttlMs: number
@@ -25,7 +31,7 @@ export type LeaseInput =
   | { readonly type: 'deadline' }
   /** The registration key of our node id went away: worth another try. */
   | { readonly type: 'registration_gone' }
-  | { readonly type: 'death_proof'; readonly lease: LeaseId; readonly dead: boolean }
+  | { readonly type: 'death_proof'; readonly lease: LeaseId; readonly result: 'dead' | 'alive' | 'unknown' }
   /** Everything that rested on the lost lease has ended. */
   | { readonly type: 'relinquished' }
   | { readonly type: 'close' }
@@ -36,13 +42,27 @@ export type LeaseEffect =
   | { readonly type: 'lease_deadline'; readonly lease: LeaseId; readonly deadlineMs: number }
   | { readonly type: 'lease_lost'; readonly lease: LeaseId; readonly reason: string }
   /** Our node id is registered by another boot: is that process dead? */
-  | { readonly type: 'prove_death'; readonly nodeId: NodeId; readonly lease: LeaseId; readonly locator: string }
+  | {
+      readonly type: 'prove_death'
+      readonly nodeId: NodeId
+      readonly lease: LeaseId
+      readonly locator: string
+    }
   | { readonly type: 'lease_closed' }
   /** A later boot of our node id registered: this process must end. */
   | { readonly type: 'id_taken'; readonly detail: string }
   | Note
 
-export type LeaseState = 'idle' | 'granting' | 'registering' | 'blocked' | 'held' | 'lost' | 'revoking' | 'closing' | 'closed'
+export type LeaseState =
+  | 'idle'
+  | 'granting'
+  | 'registering'
+  | 'blocked'
+  | 'held'
+  | 'lost'
+  | 'revoking'
+  | 'closing'
+  | 'closed'
 
 export interface Identity {
   readonly nodeId: NodeId
@@ -100,7 +120,11 @@ export class LeaseKeeper {
         if (this.state === 'blocked') this.deadlines.set('retry', at.nowMs)
         break
       case 'death_proof':
-        if (this.state === 'blocked' && input.dead) this.ask('lease.revoke_dead', { op: 'lease_revoke', lease: input.lease })
+        if (this.state !== 'blocked') break
+        if (input.result === 'dead') this.ask('lease.revoke_dead', { op: 'lease_revoke', lease: input.lease })
+        // Proved to run: waiting would only hide that two nodes were given one name.
+        else if (input.result === 'alive' && this.boot === 0)
+          this.out.push({ type: 'id_taken', detail: this.blockedBy })
         break
       case 'relinquished':
         if (this.state === 'lost') this.revoke()
@@ -126,7 +150,8 @@ export class LeaseKeeper {
     const since = this.lastRenewal
     if (since === null) return
     const gapMs = at.wallMs - since.wallMs - (at.nowMs - since.nowMs)
-    if (gapMs > this.options.wallGapMsMax) this.lose(`the host stood still: wall time ran ${Math.round(gapMs)} ms ahead since the last renewal`)
+    if (gapMs > this.options.wallGapMsMax)
+      this.lose(`the host stood still: wall time ran ${Math.round(gapMs)} ms ahead since the last renewal`)
   }
 
   private grant(at: Instant): void {
@@ -148,11 +173,27 @@ export class LeaseKeeper {
         if: [
           { key: registrationKey(nodeId), target: 'createRev', op: '=', value: 0n },
           // Only the last boot of a node id may register again.
-          ...(first ? [] : [{ key: bootKey(nodeId), target: 'modRev' as const, op: '=' as const, value: BigInt(this.boot) }]),
+          ...(first
+            ? []
+            : [
+                {
+                  key: bootKey(nodeId),
+                  target: 'modRev' as const,
+                  op: '=' as const,
+                  value: BigInt(this.boot),
+                },
+              ]),
         ],
         then: [
-          { type: 'put', key: registrationKey(nodeId), value: jsonEncode(encodeRegistration(registration)), lease },
-          ...(first ? [{ type: 'put' as const, key: bootKey(nodeId), value: jsonEncode({ boot_id: bootId }) }] : []),
+          {
+            type: 'put',
+            key: registrationKey(nodeId),
+            value: jsonEncode(encodeRegistration(registration)),
+            lease,
+          },
+          ...(first
+            ? [{ type: 'put' as const, key: bootKey(nodeId), value: jsonEncode({ boot_id: bootId }) }]
+            : []),
         ],
         else: [
           { type: 'get', key: registrationKey(nodeId) },
@@ -243,7 +284,8 @@ export class LeaseKeeper {
     if (this.blockedBy === '') this.out.push(note('warn', 'lease.blocked', { detail }))
     this.blockedBy = detail
     const locator = String(other?.life_lock ?? '')
-    if (locator !== '') this.out.push({ type: 'prove_death', nodeId: this.identity.nodeId, lease: found.lease, locator })
+    if (locator !== '')
+      this.out.push({ type: 'prove_death', nodeId: this.identity.nodeId, lease: found.lease, locator })
   }
 
   private hold(at: Instant, boot: BootNumber): void {

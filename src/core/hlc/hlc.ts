@@ -14,7 +14,9 @@ export interface HlcTimestamp {
   readonly tag: number
 }
 
-export type HlcReceive = { readonly ok: true; readonly timestamp: HlcTimestamp } | { readonly ok: false; readonly aheadMs: number; readonly skewMsMax: number }
+export type HlcReceive =
+  | { readonly ok: true; readonly timestamp: HlcTimestamp }
+  | { readonly ok: false; readonly aheadMs: number; readonly skewMsMax: number }
 
 export interface HlcOptions {
   /** Tells nodes apart at equal times; 32 bit hash of node id and boot. */
@@ -106,7 +108,11 @@ export function compareHlc(a: HlcTimestamp, b: HlcTimestamp): number {
 
 /** 24 lower-case hex digits; sorts as the timestamps do. */
 export function hlcToText(t: HlcTimestamp): string {
-  return t.wallMs.toString(16).padStart(12, '0') + t.counter.toString(16).padStart(4, '0') + (t.tag >>> 0).toString(16).padStart(8, '0')
+  return (
+    t.wallMs.toString(16).padStart(12, '0') +
+    t.counter.toString(16).padStart(4, '0') +
+    (t.tag >>> 0).toString(16).padStart(8, '0')
+  )
 }
 
 /** Undefined unless the text is exactly what `hlcToText` makes. */

@@ -19,6 +19,10 @@ export interface Note {
   readonly fields: Readonly<Record<string, unknown>>
 }
 
-export function note(level: Note['level'], event: string, fields: Readonly<Record<string, unknown>> = {}): Note {
+export function note(
+  level: Note['level'],
+  event: string,
+  fields: Readonly<Record<string, unknown>> = {},
+): Note {
   return { type: 'note', level, event, fields }
 }

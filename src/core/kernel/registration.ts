@@ -2,7 +2,15 @@
  * Who holds a lease: one key per node id, attached to the lease, so that it ends with it. The key's presence is what permits its
  * lease to own anything; its absence is the proof that the lease ended.
  */
-import { type BootId, type BootNumber, type LeaseId, type NodeId, asBootId, asBootNumber, asLeaseId } from './brand.js'
+import {
+  asBootId,
+  asBootNumber,
+  asLeaseId,
+  type BootId,
+  type BootNumber,
+  type LeaseId,
+  type NodeId,
+} from './brand.js'
 import type { StoreView } from './store-view.js'
 
 export const registrationPrefix = 'nodes/'
@@ -27,7 +35,17 @@ export interface Registration {
 }
 
 export function encodeRegistration(r: Registration): unknown {
-  return { v: 1, node_id: r.nodeId, boot_id: r.bootId, boot: r.boot, lease: r.lease, life_lock: r.lifeLock, control_address: r.controlAddress, role: r.role, zone: r.zone }
+  return {
+    v: 1,
+    node_id: r.nodeId,
+    boot_id: r.bootId,
+    boot: r.boot,
+    lease: r.lease,
+    life_lock: r.lifeLock,
+    control_address: r.controlAddress,
+    role: r.role,
+    zone: r.zone,
+  }
 }
 
 export function readRegistration(view: StoreView, nodeId: NodeId): Registration | undefined {

@@ -29,6 +29,8 @@ export class Ring<T> {
   }
 
   last(): T | undefined {
-    return this.items.length === 0 ? undefined : this.items[(this.start + this.items.length - 1) % this.items.length]
+    return this.items.length === 0
+      ? undefined
+      : this.items[(this.start + this.items.length - 1) % this.items.length]
   }
 }

@@ -2,10 +2,11 @@
  * Binary form of the membership protocol's messages. First byte: format version, second: type. Numbers are
  * varints, texts are length-prefixed UTF-8 with a limit each. Decoding never throws: garbage is a value that says what was wrong.
  */
-import type { Claim, Lifecycle, MemberRecord, MemberStatus, Role, Telemetry } from './member.js'
-import type { MembershipMessage } from './messages.js'
+
 import { asBootId, asBootNumber, asIncarnation } from '../kernel/brand.js'
 import { ByteReader, ByteWriter, WireFault } from '../kernel/bytes.js'
+import type { Claim, Lifecycle, MemberRecord, MemberStatus, Role, Telemetry } from './member.js'
+import type { MembershipMessage } from './messages.js'
 
 const version = 1
 const types = ['ping', 'ack', 'ping_req', 'nack', 'gossip', 'digest', 'state', 'join', 'refuse'] as const
@@ -13,9 +14,19 @@ const statuses: readonly MemberStatus[] = ['alive', 'suspect', 'failed', 'left']
 const lifecycles: readonly Lifecycle[] = ['joining', 'active', 'draining', 'leaving', 'left']
 const roles: readonly Role[] = ['worker', 'replica', 'standby']
 
-const limits = { id: 64, address: 255, label: 64, facts: 512, detail: 1024, claims: 20_000, buckets: 256 } as const
+const limits = {
+  id: 64,
+  address: 255,
+  label: 64,
+  facts: 512,
+  detail: 1024,
+  claims: 20_000,
+  buckets: 256,
+} as const
 
-export type MembershipDecode = { readonly ok: true; readonly message: MembershipMessage } | { readonly ok: false; readonly detail: string }
+export type MembershipDecode =
+  | { readonly ok: true; readonly message: MembershipMessage }
+  | { readonly ok: false; readonly detail: string }
 
 export function encodeMembership(message: MembershipMessage): Uint8Array {
   const w = new ByteWriter(512)
@@ -103,11 +114,34 @@ function readMessage(r: ByteReader): MembershipMessage {
   const type = oneOf(types, r.u8(), 'message type')
   switch (type) {
     case 'ping':
-      return { type, seq: r.varint(), target: r.string(limits.id), health: r.varint(), wallMs: r.varint(), telemetry: readTelemetry(r), digest: r.varint(), claims: readClaims(r) }
+      return {
+        type,
+        seq: r.varint(),
+        target: r.string(limits.id),
+        health: r.varint(),
+        wallMs: r.varint(),
+        telemetry: readTelemetry(r),
+        digest: r.varint(),
+        claims: readClaims(r),
+      }
     case 'ack':
-      return { type, seq: r.varint(), from: r.string(limits.id), wallMs: r.varint(), telemetry: readTelemetry(r), digest: r.varint(), claims: readClaims(r) }
+      return {
+        type,
+        seq: r.varint(),
+        from: r.string(limits.id),
+        wallMs: r.varint(),
+        telemetry: readTelemetry(r),
+        digest: r.varint(),
+        claims: readClaims(r),
+      }
     case 'ping_req':
-      return { type, seq: r.varint(), target: r.string(limits.id), address: r.string(limits.address), claims: readClaims(r) }
+      return {
+        type,
+        seq: r.varint(),
+        target: r.string(limits.id),
+        address: r.string(limits.address),
+        claims: readClaims(r),
+      }
     case 'nack':
       return { type, seq: r.varint(), from: r.string(limits.id), claims: readClaims(r) }
     case 'gossip':
@@ -120,7 +154,12 @@ function readMessage(r: ByteReader): MembershipMessage {
       return { type, from, wanted, claims: readClaims(r) }
     }
     case 'join':
-      return { type, clusterName: r.string(limits.id), storeIdentity: r.string(limits.label), claims: readClaims(r) }
+      return {
+        type,
+        clusterName: r.string(limits.id),
+        storeIdentity: r.string(limits.label),
+        claims: readClaims(r),
+      }
     case 'refuse':
       return { type, from: r.string(limits.id), detail: r.string(limits.detail) }
   }
@@ -139,7 +178,8 @@ function writeTelemetry(w: ByteWriter, t: Telemetry): void {
   w.u8(clampPct(t.cpuPct))
   w.u8(clampPct(t.memoryPct))
   w.u8(clampPct(t.diskPct))
-  for (const n of [t.loadCenti, t.eventsPerSecond, t.shardsOwned, t.loopDelayMs]) w.varint(Math.max(0, Math.round(n)))
+  for (const n of [t.loadCenti, t.eventsPerSecond, t.shardsOwned, t.loopDelayMs])
+    w.varint(Math.max(0, Math.round(n)))
 }
 
 function readTelemetry(r: ByteReader): Telemetry {

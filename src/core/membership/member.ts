@@ -49,7 +49,15 @@ export interface Telemetry {
   readonly loopDelayMs: number
 }
 
-export const noTelemetry: Telemetry = { cpuPct: 0, memoryPct: 0, diskPct: 0, loadCenti: 0, eventsPerSecond: 0, shardsOwned: 0, loopDelayMs: 0 }
+export const noTelemetry: Telemetry = {
+  cpuPct: 0,
+  memoryPct: 0,
+  diskPct: 0,
+  loadCenti: 0,
+  eventsPerSecond: 0,
+  shardsOwned: 0,
+  loopDelayMs: 0,
+}
 
 export type EvidenceKind =
   | 'probe_missed'
@@ -96,6 +104,8 @@ export function compareClaims(
   b: { readonly record: MemberRecord; readonly status: MemberStatus },
 ): number {
   return (
-    a.record.boot - b.record.boot || a.record.incarnation - b.record.incarnation || rank[a.status] - rank[b.status]
+    a.record.boot - b.record.boot ||
+    a.record.incarnation - b.record.incarnation ||
+    rank[a.status] - rank[b.status]
   )
 }

@@ -31,17 +31,39 @@ import { claimOf, isReachable, type MemberEntry, MemberTable } from './table.js'
 
 export type MembershipInput =
   | { readonly type: 'start'; readonly self: MemberRecord; readonly seeds: readonly Address[] }
-  | { readonly type: 'message'; readonly from: Address; readonly message: MembershipMessage; readonly via: 'datagram' | 'stream' }
+  | {
+      readonly type: 'message'
+      readonly from: Address
+      readonly message: MembershipMessage
+      readonly via: 'datagram' | 'stream'
+    }
   | { readonly type: 'deadline' }
   /** A connection to that boot broke without a goodbye. */
-  | { readonly type: 'connection_lost'; readonly nodeId: NodeId; readonly bootId: string; readonly address: Address; readonly detail: string }
+  | {
+      readonly type: 'connection_lost'
+      readonly nodeId: NodeId
+      readonly bootId: string
+      readonly address: Address
+      readonly detail: string
+    }
   /** The operating system refused a dial: nobody listens at that address. */
   | { readonly type: 'dial_refused'; readonly address: Address; readonly detail: string }
   /** Registered in the store: somebody to talk to if we do not know it yet. */
-  | { readonly type: 'hints'; readonly hints: readonly { readonly nodeId: NodeId; readonly address: Address }[] }
+  | {
+      readonly type: 'hints'
+      readonly hints: readonly { readonly nodeId: NodeId; readonly address: Address }[]
+    }
   /** Its life lock was obtained: the process is dead. */
-  | { readonly type: 'death_proved'; readonly nodeId: NodeId; readonly boot: BootNumber; readonly detail: string }
-  | { readonly type: 'set_self'; readonly change: Partial<Pick<MemberRecord, 'lifecycle' | 'stalled' | 'cordoned' | 'facts'>> }
+  | {
+      readonly type: 'death_proved'
+      readonly nodeId: NodeId
+      readonly boot: BootNumber
+      readonly detail: string
+    }
+  | {
+      readonly type: 'set_self'
+      readonly change: Partial<Pick<MemberRecord, 'lifecycle' | 'stalled' | 'cordoned' | 'facts'>>
+    }
   | { readonly type: 'telemetry'; readonly telemetry: Telemetry }
   /** We stood still (SIGSTOP, suspend): withhold verdicts and speak up with a new incarnation. */
   | { readonly type: 'woke' }
@@ -182,7 +204,11 @@ export class Membership {
     this.selfId = self.nodeId
     this.started = true
     this.seeds = seeds.filter((a) => a !== self.controlAddress)
-    this.apply(at, { record: self, status: 'alive', from: self.nodeId, missedProbes: 0, verdictAtMs: 0 }, undefined)
+    this.apply(
+      at,
+      { record: self, status: 'alive', from: self.nodeId, missedProbes: 0, verdictAtMs: 0 },
+      undefined,
+    )
     this.deadlines.set('probe', at.nowMs + this.random.between(0, this.options.probeIntervalMs))
     this.deadlines.set('redial', at.nowMs + this.options.redialIntervalMs)
     this.deadlines.set('forget', at.nowMs + 60_000)
@@ -190,7 +216,10 @@ export class Membership {
     this.join(at)
   }
 
-  private setSelf(at: Instant, change: Partial<Pick<MemberRecord, 'lifecycle' | 'stalled' | 'cordoned' | 'facts'>>): void {
+  private setSelf(
+    at: Instant,
+    change: Partial<Pick<MemberRecord, 'lifecycle' | 'stalled' | 'cordoned' | 'facts'>>,
+  ): void {
     if (!this.started) return
     const keys = Object.keys(change) as (keyof typeof change)[]
     if (keys.every((key) => this.self[key] === change[key])) return
@@ -202,7 +231,12 @@ export class Membership {
   private tellManyNow(at: Instant): void {
     const claim = claimOf(this.table.get(this.selfId) as MemberEntry)
     for (const entry of this.random.sample(this.others('reachable'), 32)) {
-      this.datagram(entry.record.controlAddress, { type: 'gossip', from: this.selfId, digest: this.table.digest(), claims: [claim] })
+      this.datagram(entry.record.controlAddress, {
+        type: 'gossip',
+        from: this.selfId,
+        digest: this.table.digest(),
+        claims: [claim],
+      })
     }
     this.deadlines.set('gossip', at.nowMs)
   }
@@ -211,7 +245,11 @@ export class Membership {
     const me = this.self
     const record = { ...me, ...change, incarnation: asIncarnation(Math.max(me.incarnation, atLeast) + 1) }
     const status: MemberStatus = record.lifecycle === 'left' ? 'left' : 'alive'
-    this.apply(at, { record, status, from: me.nodeId, missedProbes: 0, verdictAtMs: status === 'left' ? at.wallMs : 0 }, undefined)
+    this.apply(
+      at,
+      { record, status, from: me.nodeId, missedProbes: 0, verdictAtMs: status === 'left' ? at.wallMs : 0 },
+      undefined,
+    )
   }
 
   private noticeOwnStall(at: Instant): void {
@@ -242,7 +280,8 @@ export class Membership {
     const targets = new Set<Address>(this.random.sample(this.seeds, 3))
     const unknown = this.hints.filter((h) => h.nodeId !== this.selfId)
     for (const hint of this.random.sample(unknown, 3)) targets.add(hint.address)
-    if (alone && this.joinTries > 2) for (const e of this.random.sample(this.others('failed'), 2)) targets.add(e.record.controlAddress)
+    if (alone && this.joinTries > 2)
+      for (const e of this.random.sample(this.others('failed'), 2)) targets.add(e.record.controlAddress)
     if (targets.size === 0) {
       this.settled = true
       return
@@ -250,10 +289,16 @@ export class Membership {
     const claims = [claimOf(this.table.get(this.selfId) as MemberEntry)]
     for (const to of targets) this.datagram(to, { type: 'join', ...this.cluster, claims })
     this.joinTries++
-    this.deadlines.set('join', at.nowMs + Math.min(5_000, 150 * 2 ** Math.min(this.joinTries, 6)) * this.random.between(0.8, 1.2))
+    this.deadlines.set(
+      'join',
+      at.nowMs + Math.min(5_000, 150 * 2 ** Math.min(this.joinTries, 6)) * this.random.between(0.8, 1.2),
+    )
   }
 
-  private takeHints(at: Instant, hints: readonly { readonly nodeId: NodeId; readonly address: Address }[]): void {
+  private takeHints(
+    at: Instant,
+    hints: readonly { readonly nodeId: NodeId; readonly address: Address }[],
+  ): void {
     this.hints = hints.slice(0, this.options.membersMax)
     if (!this.started) return
     if (this.table.reachableCount < 2 && this.hints.some((h) => h.nodeId !== this.selfId)) {
@@ -264,14 +309,20 @@ export class Membership {
     // Registered, but gossip has not told us of it: say hello, as to a seed.
     const claims = [claimOf(this.table.get(this.selfId) as MemberEntry)]
     const unknown = hints.filter((h) => h.nodeId !== this.selfId && this.table.get(h.nodeId) === undefined)
-    for (const hint of this.random.sample(unknown, 3)) this.datagram(hint.address, { type: 'join', ...this.cluster, claims })
+    for (const hint of this.random.sample(unknown, 3))
+      this.datagram(hint.address, { type: 'join', ...this.cluster, claims })
   }
 
   private considerSync(at: Instant, digest: number, from: MemberEntry | undefined): void {
     if (digest === this.table.digest() || from === undefined || from.record.nodeId === this.selfId) return
     if (at.nowMs - this.lastSyncAtMs < this.options.syncIntervalMs) return
     this.lastSyncAtMs = at.nowMs
-    this.datagram(from.record.controlAddress, { type: 'digest', from: this.selfId, buckets: this.table.buckets(), reply: true })
+    this.datagram(from.record.controlAddress, {
+      type: 'digest',
+      from: this.selfId,
+      buckets: this.table.buckets(),
+      reply: true,
+    })
   }
 
   private receive(at: Instant, from: Address, message: MembershipMessage, via: 'datagram' | 'stream'): void {
@@ -309,7 +360,12 @@ export class Membership {
       case 'join': {
         const joiner = message.claims[0]?.record
         if (joiner !== undefined) {
-          this.stream(joiner.controlStreamAddress, { type: 'state', from: this.selfId, claims: this.table.claims(), wanted: [] })
+          this.stream(joiner.controlStreamAddress, {
+            type: 'state',
+            from: this.selfId,
+            claims: this.table.claims(),
+            wanted: [],
+          })
         }
         break
       }
@@ -337,7 +393,12 @@ export class Membership {
     const mine = this.table.buckets()
     const differing = new Set(mine.flatMap((digest, i) => (digest === buckets[i] ? [] : [i])))
     if (differing.size === 0) return
-    this.stream(entry.record.controlStreamAddress, { type: 'state', from: this.selfId, claims: this.table.claimsIn(differing), wanted: [...differing] })
+    this.stream(entry.record.controlStreamAddress, {
+      type: 'state',
+      from: this.selfId,
+      claims: this.table.claimsIn(differing),
+      wanted: [...differing],
+    })
   }
 
   private takeState(message: Extract<MembershipMessage, { type: 'state' }>): void {
@@ -364,10 +425,19 @@ export class Membership {
     if (known === undefined) {
       if (!isReachable(claim.status) && at.wallMs - claim.verdictAtMs > this.options.forgetAfterMs) return
       if (this.table.entries.size >= this.options.membersMax) {
-        this.out.push(note('error', 'member.table_full', { node_id: record.nodeId, members_max: this.options.membersMax }))
+        this.out.push(
+          note('error', 'member.table_full', {
+            node_id: record.nodeId,
+            members_max: this.options.membersMax,
+          }),
+        )
         return
       }
-    } else if (claim.status === 'suspect' && known.status === 'suspect' && known.record.incarnation === record.incarnation) {
+    } else if (
+      claim.status === 'suspect' &&
+      known.status === 'suspect' &&
+      known.record.incarnation === record.incarnation
+    ) {
       this.confirm(at, known, claim.from)
     }
     this.apply(at, claim, evidenceOf(claim))
@@ -383,40 +453,89 @@ export class Membership {
     const accused = claim.status === 'suspect' || claim.status === 'failed'
     if (accused && claim.record.incarnation >= me.incarnation) {
       this.worse(1)
-      this.out.push(note('info', 'member.refuting', { status: claim.status, from: claim.from, incarnation: claim.record.incarnation }))
+      this.out.push(
+        note('info', 'member.refuting', {
+          status: claim.status,
+          from: claim.from,
+          incarnation: claim.record.incarnation,
+        }),
+      )
       this.newIncarnation(at, {}, claim.record.incarnation)
       this.deadlines.set('gossip', at.nowMs)
     }
   }
 
-  private apply(at: Instant, claim: Claim, evidence: Omit<Evidence, 'atMs' | 'observerHealth'> | undefined): void {
+  private apply(
+    at: Instant,
+    claim: Claim,
+    evidence: Omit<Evidence, 'atMs' | 'observerHealth'> | undefined,
+  ): void {
     const result = this.table.merge(claim, at.nowMs)
     if (result.kind === 'older' || result.kind === 'unchanged') return
     const { entry } = result
     const { nodeId } = entry.record
     const before = result.kind === 'changed' ? result.before : null
     let kept: Evidence | undefined
-    if (evidence !== undefined && (before === null ? claim.status !== 'alive' : before.status !== claim.status)) {
+    if (
+      evidence !== undefined &&
+      (before === null ? claim.status !== 'alive' : before.status !== claim.status)
+    ) {
       kept = this.keepEvidence(at, entry, evidence.kind, evidence.observer, evidence.detail)
     } else kept = entry.evidence.last()
     if (entry.status === 'suspect') entry.confirmers.add(claim.from)
     this.rumours.add(claimOf(entry))
-    if (before === null || before.status !== entry.status || nodeId === this.selfId) this.deadlines.set('gossip', at.nowMs)
+    if (before === null || before.status !== entry.status || nodeId === this.selfId)
+      this.deadlines.set('gossip', at.nowMs)
     else this.armGossip(at)
     this.armSuspicions()
-    this.out.push({ type: 'member_changed', nodeId, before, after: { record: entry.record, status: entry.status }, evidence: kept })
-    if (before === null || isReachable(before.status) !== isReachable(entry.status) || before.record.boot !== entry.record.boot) this.ringChanged = true
+    this.out.push({
+      type: 'member_changed',
+      nodeId,
+      before,
+      after: { record: entry.record, status: entry.status },
+      evidence: kept,
+    })
+    if (
+      before === null ||
+      isReachable(before.status) !== isReachable(entry.status) ||
+      before.record.boot !== entry.record.boot
+    )
+      this.ringChanged = true
   }
 
   /** Evidence is also kept for claims that change nothing, such as a missed probe. */
-  private keepEvidence(at: Instant, entry: MemberEntry, kind: EvidenceKind, observer: NodeId, detail: string): Evidence {
-    const evidence: Evidence = { atMs: at.wallMs, kind, observer, detail, observerHealth: observer === this.selfId ? this.health : 0 }
+  private keepEvidence(
+    at: Instant,
+    entry: MemberEntry,
+    kind: EvidenceKind,
+    observer: NodeId,
+    detail: string,
+  ): Evidence {
+    const evidence: Evidence = {
+      atMs: at.wallMs,
+      kind,
+      observer,
+      detail,
+      observerHealth: observer === this.selfId ? this.health : 0,
+    }
     entry.evidence.push(evidence)
     return evidence
   }
 
-  private accuse(at: Instant, entry: MemberEntry, status: 'suspect' | 'failed', kind: EvidenceKind, detail: string): void {
-    const claim: Claim = { record: entry.record, status, from: this.selfId, missedProbes: entry.missedProbes, verdictAtMs: at.wallMs }
+  private accuse(
+    at: Instant,
+    entry: MemberEntry,
+    status: 'suspect' | 'failed',
+    kind: EvidenceKind,
+    detail: string,
+  ): void {
+    const claim: Claim = {
+      record: entry.record,
+      status,
+      from: this.selfId,
+      missedProbes: entry.missedProbes,
+      verdictAtMs: at.wallMs,
+    }
     this.apply(at, claim, { kind, observer: this.selfId, detail })
   }
 
@@ -441,7 +560,13 @@ export class Membership {
   private drop(entry: MemberEntry): void {
     this.table.delete(entry.record.nodeId)
     this.rumours.drop(entry.record.nodeId)
-    this.out.push({ type: 'member_changed', nodeId: entry.record.nodeId, before: { record: entry.record, status: entry.status }, after: null, evidence: undefined })
+    this.out.push({
+      type: 'member_changed',
+      nodeId: entry.record.nodeId,
+      before: { record: entry.record, status: entry.status },
+      after: null,
+      evidence: undefined,
+    })
     this.ringChanged = true
   }
 
@@ -449,7 +574,13 @@ export class Membership {
 
   private connectionLost(at: Instant, nodeId: NodeId, bootId: string, detail: string): void {
     const entry = this.table.get(nodeId)
-    if (entry === undefined || !isReachable(entry.status) || entry.record.bootId !== bootId || nodeId === this.selfId) return
+    if (
+      entry === undefined ||
+      !isReachable(entry.status) ||
+      entry.record.bootId !== bootId ||
+      nodeId === this.selfId
+    )
+      return
     entry.lostAtMs = at.nowMs
     this.keepEvidence(at, entry, 'connection_lost', this.selfId, detail)
   }
@@ -463,7 +594,13 @@ export class Membership {
 
   private deathProved(at: Instant, nodeId: NodeId, boot: BootNumber, detail: string): void {
     const entry = this.table.get(nodeId)
-    if (entry === undefined || entry.record.boot !== boot || entry.status === 'left' || entry.status === 'failed') return
+    if (
+      entry === undefined ||
+      entry.record.boot !== boot ||
+      entry.status === 'left' ||
+      entry.status === 'failed'
+    )
+      return
     this.accuse(at, entry, 'failed', 'death_proved', detail)
   }
 
@@ -487,7 +624,8 @@ export class Membership {
         doubtful++
       }
     }
-    for (const entry of targets.values()) this.probe(at, entry.record.nodeId, entry.record.controlAddress, undefined)
+    for (const entry of targets.values())
+      this.probe(at, entry.record.nodeId, entry.record.controlAddress, undefined)
   }
 
   private probe(at: Instant, nodeId: NodeId, address: Address, forwardTo: Probe['forwardTo']): void {
@@ -517,13 +655,28 @@ export class Membership {
     // Lifeguard's buddy system: tell the accused first.
     if (accused !== undefined && accused.status !== 'alive') claims.unshift(claimOf(accused))
     // A stranger answers only if it knows whom.
-    if (accused === undefined || accused.heardAtMs === 0 || accused.status === 'failed') claims.unshift(claimOf(this.table.get(this.selfId) as MemberEntry))
-    const message: MembershipMessage = { type: 'ping', seq, target: nodeId, health: this.health, wallMs: at.wallMs, telemetry: this.telemetry, digest: this.table.digest(), claims }
+    if (accused === undefined || accused.heardAtMs === 0 || accused.status === 'failed')
+      claims.unshift(claimOf(this.table.get(this.selfId) as MemberEntry))
+    const message: MembershipMessage = {
+      type: 'ping',
+      seq,
+      target: nodeId,
+      health: this.health,
+      wallMs: at.wallMs,
+      telemetry: this.telemetry,
+      digest: this.table.digest(),
+      claims,
+    }
     if (stream) this.stream(address, message)
     else this.datagram(address, message)
   }
 
-  private answerPing(at: Instant, from: Address, ping: Extract<MembershipMessage, { type: 'ping' }>, via: 'datagram' | 'stream'): void {
+  private answerPing(
+    at: Instant,
+    from: Address,
+    ping: Extract<MembershipMessage, { type: 'ping' }>,
+    via: 'datagram' | 'stream',
+  ): void {
     const prober = this.table.byAnyAddress(from)
     if (prober !== undefined && prober.record.nodeId !== this.selfId) {
       prober.heardAtMs = at.nowMs
@@ -536,7 +689,19 @@ export class Membership {
     const me = this.table.get(this.selfId) as MemberEntry
     if (!claims.some((c) => c.record.nodeId === this.selfId)) claims.unshift(claimOf(me))
     // On the way it came: a member that datagrams do not reach may still be reached by stream.
-    this.out.push({ type: via, to: from, message: { type: 'ack', seq: ping.seq, from: this.selfId, wallMs: at.wallMs, telemetry: this.telemetry, digest: this.table.digest(), claims } })
+    this.out.push({
+      type: via,
+      to: from,
+      message: {
+        type: 'ack',
+        seq: ping.seq,
+        from: this.selfId,
+        wallMs: at.wallMs,
+        telemetry: this.telemetry,
+        digest: this.table.digest(),
+        claims,
+      },
+    })
   }
 
   private takeAck(at: Instant, ack: Extract<MembershipMessage, { type: 'ack' }>): void {
@@ -551,7 +716,14 @@ export class Membership {
     const entry = this.table.get(ack.from)
     if (entry === undefined) return
     const rttMs = at.nowMs - probe.sentAtMs
-    if (entry.missedProbes > 0) this.keepEvidence(at, entry, 'answered', this.selfId, `answered after ${entry.missedProbes} missed probes`)
+    if (entry.missedProbes > 0)
+      this.keepEvidence(
+        at,
+        entry,
+        'answered',
+        this.selfId,
+        `answered after ${entry.missedProbes} missed probes`,
+      )
     entry.missedProbes = 0
     entry.lostAtMs = 0
     entry.heardAtMs = at.nowMs
@@ -579,7 +751,9 @@ export class Membership {
     probe.indirectSent = true
     const entry = this.table.get(probe.nodeId)
     if (entry === undefined) return
-    const helpers = this.others('alive').filter((e) => e.record.nodeId !== probe.nodeId && e.missedProbes === 0)
+    const helpers = this.others('alive').filter(
+      (e) => e.record.nodeId !== probe.nodeId && e.missedProbes === 0,
+    )
     for (const helper of this.random.sample(helpers, this.options.indirectProbes)) {
       probe.nacksWanted++
       this.datagram(helper.record.controlAddress, {
@@ -595,7 +769,12 @@ export class Membership {
 
   private missed(at: Instant, probe: Probe): void {
     if (probe.forwardTo !== undefined) {
-      this.datagram(probe.forwardTo.address, { type: 'nack', seq: probe.forwardTo.seq, from: this.selfId, claims: [] })
+      this.datagram(probe.forwardTo.address, {
+        type: 'nack',
+        seq: probe.forwardTo.seq,
+        from: this.selfId,
+        claims: [],
+      })
       return
     }
     const entry = this.table.get(probe.nodeId)
@@ -604,12 +783,20 @@ export class Membership {
     if (probe.nacksWanted > 0 && probe.nacks < probe.nacksWanted / 2) this.worse(1)
     entry.missedProbes++
     const detail = `probe ${entry.missedProbes} unanswered for ${Math.round(at.nowMs - probe.sentAtMs)} ms, directly, by stream and through ${probe.nacksWanted} others (${probe.nacks} tried in vain)`
-    this.keepEvidence(at, entry, probe.nacksWanted > 0 ? 'indirect_probe_failed' : 'probe_missed', this.selfId, detail)
+    this.keepEvidence(
+      at,
+      entry,
+      probe.nacksWanted > 0 ? 'indirect_probe_failed' : 'probe_missed',
+      this.selfId,
+      detail,
+    )
     const { suspectAtMisses, failAtMisses } = this.options
-    if (entry.status === 'alive' && entry.missedProbes >= suspectAtMisses + Math.floor(this.health / 2)) this.accuse(at, entry, 'suspect', 'probe_missed', detail)
+    if (entry.status === 'alive' && entry.missedProbes >= suspectAtMisses + Math.floor(this.health / 2))
+      this.accuse(at, entry, 'suspect', 'probe_missed', detail)
     else if (entry.status === 'suspect') {
       this.confirm(at, entry, this.selfId)
-      if (entry.missedProbes >= failAtMisses + this.health) this.accuse(at, entry, 'failed', 'suspicion_expired', `${detail}; not refuted`)
+      if (entry.missedProbes >= failAtMisses + this.health)
+        this.accuse(at, entry, 'failed', 'suspicion_expired', `${detail}; not refuted`)
     }
   }
 
@@ -619,13 +806,19 @@ export class Membership {
     const { options } = this
     const minMs = (options.failAtMisses - options.suspectAtMisses) * options.probeIntervalMs
     const confirmationsWanted = Math.min(2, this.table.reachableCount - 3)
-    const timeoutMs = suspicionTimeoutMs({ confirmations: Math.max(0, entry.confirmers.size - 1), confirmationsWanted, minMs, maxMs: minMs * 2 })
+    const timeoutMs = suspicionTimeoutMs({
+      confirmations: Math.max(0, entry.confirmers.size - 1),
+      confirmationsWanted,
+      minMs,
+      maxMs: minMs * 2,
+    })
     return entry.suspectedAtMs + timeoutMs * (1 + this.health * 0.5)
   }
 
   private armSuspicions(): void {
     let next = Number.POSITIVE_INFINITY
-    for (const id of this.table.suspects) next = Math.min(next, this.suspicionEndMs(this.table.get(id) as MemberEntry))
+    for (const id of this.table.suspects)
+      next = Math.min(next, this.suspicionEndMs(this.table.get(id) as MemberEntry))
     if (next === Number.POSITIVE_INFINITY) this.deadlines.clear('suspicions')
     else this.deadlines.set('suspicions', Math.max(next, this.withheldUntilMs))
   }
@@ -635,7 +828,13 @@ export class Membership {
       const entry = this.table.get(id) as MemberEntry
       if (this.suspicionEndMs(entry) > at.nowMs) continue
       const forMs = Math.round(at.nowMs - entry.suspectedAtMs)
-      this.accuse(at, entry, 'failed', 'suspicion_expired', `suspected for ${forMs} ms by ${[...entry.confirmers].join(', ')} and not refuted`)
+      this.accuse(
+        at,
+        entry,
+        'failed',
+        'suspicion_expired',
+        `suspected for ${forMs} ms by ${[...entry.confirmers].join(', ')} and not refuted`,
+      )
     }
     this.armSuspicions()
   }
@@ -674,7 +873,12 @@ export class Membership {
     for (const entry of this.random.sample(this.others('reachable'), this.options.gossipFanout)) {
       const claims = this.rumoursFor(entry.record.nodeId)
       if (claims.length === 0) break
-      this.datagram(entry.record.controlAddress, { type: 'gossip', from: this.selfId, digest: this.table.digest(), claims })
+      this.datagram(entry.record.controlAddress, {
+        type: 'gossip',
+        from: this.selfId,
+        digest: this.table.digest(),
+        claims,
+      })
     }
     this.armGossip(at)
   }
@@ -690,12 +894,17 @@ export class Membership {
   private redialRound(at: Instant): void {
     this.deadlines.set('redial', at.nowMs + this.options.redialIntervalMs * this.random.between(0.8, 1.2))
     const failed = this.others('failed')
-    for (const entry of this.random.sample(failed, 2)) this.sendPing(at, ++this.seq, entry.record.nodeId, entry.record.controlAddress, false)
+    for (const entry of this.random.sample(failed, 2))
+      this.sendPing(at, ++this.seq, entry.record.nodeId, entry.record.controlAddress, false)
     if (this.table.reachableCount < 2 && this.deadlines.get('join') === undefined) this.join(at)
     else if (this.seeds.length > 0 && failed.length === 0 && this.random.chance(0.1)) {
       const seed = this.random.pick(this.seeds) as Address
       if (this.table.byAnyAddress(seed) === undefined) {
-        this.datagram(seed, { type: 'join', ...this.cluster, claims: [claimOf(this.table.get(this.selfId) as MemberEntry)] })
+        this.datagram(seed, {
+          type: 'join',
+          ...this.cluster,
+          claims: [claimOf(this.table.get(this.selfId) as MemberEntry)],
+        })
       }
     }
   }
@@ -710,7 +919,8 @@ export class Membership {
 
   private armProbes(): void {
     let next = Number.POSITIVE_INFINITY
-    for (const probe of this.probes.values()) next = Math.min(next, probe.indirectSent ? probe.missAtMs : probe.indirectAtMs)
+    for (const probe of this.probes.values())
+      next = Math.min(next, probe.indirectSent ? probe.missAtMs : probe.indirectAtMs)
     if (next === Number.POSITIVE_INFINITY) this.deadlines.clear('probes_due')
     else this.deadlines.set('probes_due', next)
   }
@@ -722,7 +932,8 @@ export class Membership {
     for (let tries = 0; tries < 2; tries++) {
       while (this.order.length > 0) {
         const entry = this.table.get(this.order.pop() as NodeId)
-        if (entry !== undefined && isReachable(entry.status) && entry.record.nodeId !== this.selfId) return entry
+        if (entry !== undefined && isReachable(entry.status) && entry.record.nodeId !== this.selfId)
+          return entry
       }
       this.order = this.random.shuffle(this.others('reachable').map((e) => e.record.nodeId))
     }
@@ -731,7 +942,10 @@ export class Membership {
 
   /** The next members on a ring ordered by hash: each node is watched by as many others as it watches. */
   private successors(): NodeId[] {
-    const ring = this.others('reachable').map((e) => ({ id: e.record.nodeId, at: hash32(e.record.nodeId, 3) }))
+    const ring = this.others('reachable').map((e) => ({
+      id: e.record.nodeId,
+      at: hash32(e.record.nodeId, 3),
+    }))
     const me = hash32(this.selfId, 3)
     ring.sort((a, b) => a.at - b.at || (a.id < b.id ? -1 : 1))
     const after = ring.filter((e) => e.at > me)
@@ -783,13 +997,20 @@ function evidenceOf(claim: Claim): Omit<Evidence, 'atMs' | 'observerHealth'> {
   const { status, from, record, missedProbes } = claim
   switch (status) {
     case 'suspect':
-      return { kind: 'suspected_by', observer: from, detail: `${from} suspects it after ${missedProbes} missed probes` }
+      return {
+        kind: 'suspected_by',
+        observer: from,
+        detail: `${from} suspects it after ${missedProbes} missed probes`,
+      }
     case 'failed':
       return { kind: 'failed_by', observer: from, detail: `${from} declared it failed` }
     case 'left':
       return { kind: 'left', observer: record.nodeId, detail: 'left by itself' }
     case 'alive':
-      return { kind: 'refuted', observer: record.nodeId, detail: `alive with incarnation ${record.incarnation}` }
+      return {
+        kind: 'refuted',
+        observer: record.nodeId,
+        detail: `alive with incarnation ${record.incarnation}`,
+      }
   }
 }
-

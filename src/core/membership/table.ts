@@ -5,7 +5,15 @@
 import type { Address, NodeId } from '../kernel/brand.js'
 import { hash32, mix32 } from '../kernel/hash.js'
 import { Ring } from '../kernel/ring.js'
-import { type Claim, compareClaims, type Evidence, type MemberRecord, type MemberStatus, noTelemetry, type Telemetry } from './member.js'
+import {
+  type Claim,
+  compareClaims,
+  type Evidence,
+  type MemberRecord,
+  type MemberStatus,
+  noTelemetry,
+  type Telemetry,
+} from './member.js'
 
 export interface MemberEntry {
   record: MemberRecord
@@ -38,7 +46,11 @@ export type MergeResult =
   | { readonly kind: 'unchanged' }
   | { readonly kind: 'older' }
   | { readonly kind: 'new'; readonly entry: MemberEntry }
-  | { readonly kind: 'changed'; readonly entry: MemberEntry; readonly before: { record: MemberRecord; status: MemberStatus } }
+  | {
+      readonly kind: 'changed'
+      readonly entry: MemberEntry
+      readonly before: { record: MemberRecord; status: MemberStatus }
+    }
 
 export class MemberTable {
   readonly entries = new Map<NodeId, MemberEntry>()
@@ -139,7 +151,13 @@ export class MemberTable {
 }
 
 export function claimOf(entry: MemberEntry): Claim {
-  return { record: entry.record, status: entry.status, from: entry.from, missedProbes: entry.missedProbes, verdictAtMs: entry.verdictAtMs }
+  return {
+    record: entry.record,
+    status: entry.status,
+    from: entry.from,
+    missedProbes: entry.missedProbes,
+    verdictAtMs: entry.verdictAtMs,
+  }
 }
 
 export function isReachable(status: MemberStatus): boolean {

@@ -5,17 +5,25 @@
  * The shell feeds inputs and carries out effects in order. Order matters: `set_epoch`, `lease_deadline` and `stop_serving` come before the
  * store requests that others act upon.
  */
+
+import { LeaderElection, readLeader, type Standing } from '../election/leader-election.js'
+import { LeaseKeeper } from '../election/lease-keeper.js'
 import type { BootNumber, LeaseId, NodeId } from '../kernel/brand.js'
 import { asBootNumber, asIncarnation } from '../kernel/brand.js'
 import { Deadlines } from '../kernel/deadlines.js'
 import { type Instant, note } from '../kernel/machine.js'
 import type { Random } from '../kernel/random.js'
-import { evictionKey, evictionPrefix, readRegistration, registrationKey, registrationPrefix, registrations } from '../kernel/registration.js'
+import {
+  evictionKey,
+  evictionPrefix,
+  readRegistration,
+  registrationKey,
+  registrationPrefix,
+  registrations,
+} from '../kernel/registration.js'
 import type { KeyValue, StoreEffect, StoreReply, WatchBatch } from '../kernel/store-types.js'
 import { StoreView } from '../kernel/store-view.js'
 import { jsonEncode } from '../kernel/text.js'
-import { LeaderElection, readLeader, type Standing } from '../election/leader-election.js'
-import { LeaseKeeper } from '../election/lease-keeper.js'
 import type { Lifecycle, MemberRecord } from '../membership/member.js'
 import { Membership } from '../membership/membership.js'
 import { type ShardCandidate, ShardCoordinator } from '../sharding/coordinator.js'
@@ -161,31 +169,38 @@ export class NodeMachine {
     const registrationsChanged = batch.events.some((e) => keyOf(e).startsWith(registrationPrefix))
     this.viewChanged(at, registrationsChanged || batch.events.some((e) => keyOf(e).startsWith(removedPrefix)))
     for (const event of batch.events) {
-      if (event.type === 'delete' && event.key === registrationKey(this.options.nodeId)) this.runLease(at, { type: 'registration_gone' })
+      if (event.type === 'delete' && event.key === registrationKey(this.options.nodeId))
+        this.runLease(at, { type: 'registration_gone' })
     }
   }
 
   private viewChanged(at: Instant, membersMayDiffer: boolean): void {
     if (!membersMayDiffer) return
     const holders = registrations(this.view)
-    this.runMembership(at, { type: 'hints', hints: holders.map((h) => ({ nodeId: h.nodeId, address: h.controlAddress })) })
+    this.runMembership(at, {
+      type: 'hints',
+      hints: holders.map((h) => ({ nodeId: h.nodeId, address: h.controlAddress })),
+    })
     // A registered node that gossip does not know may be a corpse from before our time.
     this.deadlines.set('prove', at.nowMs + this.options.proveUnknownAfterMs)
     for (const key of this.view.under(removedPrefix)) {
       const nodeId = key.slice(removedPrefix.length)
       const boot = asBootNumber(Number((this.view.json(key) as { boot?: number } | undefined)?.boot ?? 0))
       if (nodeId !== this.options.nodeId) this.runMembership(at, { type: 'forget', nodeId, boot })
-      else if (boot >= this.lease.boot && this.lease.boot > 0) this.leave(at, 'removed by an operator', this.options.drainDeadlineMs)
+      else if (boot >= this.lease.boot && this.lease.boot > 0)
+        this.leave(at, 'removed by an operator', this.options.drainDeadlineMs)
     }
   }
 
   private storeDone(at: Instant, tag: string, reply: StoreReply): void {
     if (tag.startsWith('lease.')) this.runLease(at, { type: 'store_done', tag, reply })
-    else if (tag.startsWith('leader.')) this.emitElection(this.election.step(at, { type: 'store_done', tag, reply }))
+    else if (tag.startsWith('leader.'))
+      this.emitElection(this.election.step(at, { type: 'store_done', tag, reply }))
     else if (tag.startsWith('shards.')) this.emit(this.coordinator.step(at, { type: 'store_done', reply }))
     else if (tag.startsWith('holder.')) this.runHolder(at, { type: 'store_done', tag, reply })
     else if (tag.startsWith('command.')) this.commandDone(tag.slice('command.'.length), reply)
-    else if (!reply.ok) this.out.push(note('warn', 'store.request_failed', { tag, code: reply.code, detail: reply.detail }))
+    else if (!reply.ok)
+      this.out.push(note('warn', 'store.request_failed', { tag, code: reply.code, detail: reply.detail }))
   }
 
   private mainStalled(at: Instant, stalled: boolean): void {
@@ -199,7 +214,10 @@ export class NodeMachine {
       if (effect.type !== 'store' && effect.type !== 'lease_deadline') this.dirty = true
       switch (effect.type) {
         case 'lease_granted':
-          this.out.push({ type: 'journal_open', lease: effect.lease }, { type: 'feed', event: 'lease.granted', fields: { lease: effect.lease } })
+          this.out.push(
+            { type: 'journal_open', lease: effect.lease },
+            { type: 'feed', event: 'lease.granted', fields: { lease: effect.lease } },
+          )
           this.joinGossip(at, effect.boot)
           break
         case 'lease_lost':
@@ -224,7 +242,11 @@ export class NodeMachine {
   private leaseLost(at: Instant, lease: LeaseId, reason: string): void {
     this.out.push({ type: 'lease_deadline', lease, deadlineMs: 0 })
     this.out.push({ type: 'stop_serving', lease, reason })
-    this.out.push(note('warn', 'lease.lost', { lease, reason }), { type: 'feed', event: 'lease.lost', fields: { lease, reason } })
+    this.out.push(note('warn', 'lease.lost', { lease, reason }), {
+      type: 'feed',
+      event: 'lease.lost',
+      fields: { lease, reason },
+    })
     this.runHolder(at, { type: 'lease_lost' })
     this.relinquishing = true
     this.out.push({ type: 'relinquish', lease })
@@ -262,16 +284,27 @@ export class NodeMachine {
   // --- membership -------------------------------------------------------------------------------------------------
 
   private runMembership(at: Instant, input: Parameters<Membership['step']>[1]): void {
-    for (const effect of this.membership.step(at, input)) {
+    const { settled } = this.membership
+    const effects = this.membership.step(at, input)
+    if (settled !== this.membership.settled) this.dirty = true
+    for (const effect of effects) {
       switch (effect.type) {
         case 'member_changed':
           this.memberChanged(at, effect)
           break
         case 'superseded':
-          this.out.push({ type: 'fatal', code: 'node_id_in_use', detail: `a later boot of "${this.options.nodeId}" is in the cluster at ${effect.by.peerAddress}` })
+          this.out.push({
+            type: 'fatal',
+            code: 'node_id_in_use',
+            detail: `a later boot of "${this.options.nodeId}" is in the cluster at ${effect.by.peerAddress}`,
+          })
           break
         case 'refused':
-          this.out.push(note('error', 'member.join_refused', { by: effect.by, detail: effect.detail }), { type: 'refused', by: effect.by, detail: effect.detail })
+          this.out.push(note('error', 'member.join_refused', { by: effect.by, detail: effect.detail }), {
+            type: 'refused',
+            by: effect.by,
+            detail: effect.detail,
+          })
           break
         default:
           this.out.push(effect)
@@ -285,7 +318,11 @@ export class NodeMachine {
     const { nodeId, before, after, evidence } = change
     if (nodeId === this.options.nodeId) return
     for (const event of describeChange(before, after)) {
-      this.out.push({ type: 'feed', event, fields: { member: nodeId, detail: evidence?.detail ?? '', observer: evidence?.observer ?? '' } })
+      this.out.push({
+        type: 'feed',
+        event,
+        fields: { member: nodeId, detail: evidence?.detail ?? '', observer: evidence?.observer ?? '' },
+      })
     }
     if (after?.status === 'failed') {
       if (before?.status !== 'failed') this.failedSinceMs.set(nodeId, at.nowMs)
@@ -296,7 +333,11 @@ export class NodeMachine {
 
   private standing(nodeId: NodeId): Standing {
     if (nodeId === this.options.nodeId) {
-      const fit = this.gossiping && this.lifecycle === 'active' && !this.membership.self.stalled && this.options.role === 'worker'
+      const fit =
+        this.gossiping &&
+        this.lifecycle === 'active' &&
+        !this.membership.self.stalled &&
+        this.options.role === 'worker'
       return fit ? 'well' : 'unfit'
     }
     const entry = this.membership.table.get(nodeId)
@@ -309,14 +350,17 @@ export class NodeMachine {
 
   private goneSinceMs(nodeId: NodeId): number | undefined {
     const entry = this.membership.table.get(nodeId)
-    return entry !== undefined && (entry.status === 'failed' || entry.status === 'left') ? entry.sinceMs : undefined
+    return entry !== undefined && (entry.status === 'failed' || entry.status === 'left')
+      ? entry.sinceMs
+      : undefined
   }
 
   // --- proof of death, eviction -----------------------------------------------------------------------------------
 
   private proveMember(nodeId: NodeId): void {
     const registration = readRegistration(this.view, nodeId)
-    if (registration !== undefined && registration.lifeLock !== '') this.prove(nodeId, registration.lease, registration.lifeLock)
+    if (registration !== undefined && registration.lifeLock !== '')
+      this.prove(nodeId, registration.lease, registration.lifeLock)
   }
 
   private prove(nodeId: NodeId, lease: LeaseId, locator: string): void {
@@ -325,10 +369,15 @@ export class NodeMachine {
     this.out.push({ type: 'prove_death', nodeId, lease, locator })
   }
 
-  private deathProof(at: Instant, nodeId: NodeId, lease: LeaseId, result: 'dead' | 'alive' | 'unknown'): void {
+  private deathProof(
+    at: Instant,
+    nodeId: NodeId,
+    lease: LeaseId,
+    result: 'dead' | 'alive' | 'unknown',
+  ): void {
     this.proving.delete(lease)
     if (nodeId === this.options.nodeId) {
-      this.runLease(at, { type: 'death_proof', lease, dead: result === 'dead' })
+      this.runLease(at, { type: 'death_proof', lease, result })
       return
     }
     if (result !== 'dead') return
@@ -336,7 +385,12 @@ export class NodeMachine {
     if (registration === undefined || registration.lease !== lease) return
     this.out.push({ type: 'store', tag: 'proof.revoke', request: { op: 'lease_revoke', lease } })
     this.out.push({ type: 'feed', event: 'member.death_proved', fields: { member: nodeId, lease } })
-    this.runMembership(at, { type: 'death_proved', nodeId, boot: registration.boot, detail: 'its life lock was obtained: the process is dead' })
+    this.runMembership(at, {
+      type: 'death_proved',
+      nodeId,
+      boot: registration.boot,
+      detail: 'its life lock was obtained: the process is dead',
+    })
   }
 
   /** The leader frees the work of nodes that gossip calls failed but whose lease lives on. */
@@ -355,18 +409,30 @@ export class NodeMachine {
       this.proveMember(holder.nodeId)
       this.deadlines.set('evict', at.nowMs + this.options.evictAfterMs)
       // A node that only holds a lease is in nobody's way.
-      if (owning.has(holder.lease) && this.view.kv(evictionKey(holder.lease)) === undefined) this.evict(guard.compare, holder.nodeId, holder.lease)
+      if (owning.has(holder.lease) && this.view.kv(evictionKey(holder.lease)) === undefined)
+        this.evict(guard.compare, holder.nodeId, holder.lease)
     }
     const alive = new Set(holders.map((h) => evictionKey(h.lease)))
-    const stale = this.view.under(evictionPrefix).filter((key) => !alive.has(key)).slice(0, 100)
+    const stale = this.view
+      .under(evictionPrefix)
+      .filter((key) => !alive.has(key))
+      .slice(0, 100)
     if (stale.length > 0) {
-      this.ask('evict.clean', [guard.compare], stale.map((key) => ({ type: 'delete', key })))
+      this.ask(
+        'evict.clean',
+        [guard.compare],
+        stale.map((key) => ({ type: 'delete', key })),
+      )
     }
   }
 
   private evict(compare: Parameters<NodeMachine['ask']>[1][number], nodeId: NodeId, lease: LeaseId): void {
     this.out.push({ type: 'feed', event: 'member.evicted', fields: { member: nodeId, lease } })
-    this.ask('evict', [compare], [{ type: 'put', key: evictionKey(lease), value: jsonEncode({ v: 1, node_id: nodeId }) }])
+    this.ask(
+      'evict',
+      [compare],
+      [{ type: 'put', key: evictionKey(lease), value: jsonEncode({ v: 1, node_id: nodeId }) }],
+    )
   }
 
   // --- sharding -----------------------------------------------------------------------------------------------------
@@ -377,9 +443,18 @@ export class NodeMachine {
       const entry = this.membership.table.get(r.nodeId)
       const evicted = this.view.kv(evictionKey(r.lease)) !== undefined
       const lifecycle = isSelf ? this.lifecycle : entry?.record.lifecycle
-      const stalled = entry !== undefined && entry.record.stalled && this.lastNowMs - this.stalledSince(entry.record.nodeId) >= this.options.moveOffStalledMs
-      const mayOwn = !evicted && lifecycle === 'active' && r.role === 'worker' && !stalled && entry !== undefined && !this.isDraining(r.nodeId)
-      const canReceive = mayOwn && entry?.status === 'alive' && !entry.record.stalled && !entry.record.cordoned
+      const stalled =
+        entry?.record.stalled === true &&
+        this.lastNowMs - this.stalledSince(entry.record.nodeId) >= this.options.moveOffStalledMs
+      const mayOwn =
+        !evicted &&
+        lifecycle === 'active' &&
+        r.role === 'worker' &&
+        !stalled &&
+        entry !== undefined &&
+        !this.isDraining(r.nodeId)
+      const canReceive =
+        mayOwn && entry?.status === 'alive' && !entry.record.stalled && !entry.record.cordoned
       return { nodeId: r.nodeId, lease: r.lease, zone: r.zone, mayOwn, canReceive }
     })
   }
@@ -434,7 +509,17 @@ export class NodeMachine {
         this.remove(id, command.nodeId)
         break
       case 'intent':
-        this.ask(`command.${id}`, [], [{ type: 'put', key: `${intentPrefix}${command.nodeId}`, value: jsonEncode({ v: 1, drain: command.drain, cordon: command.cordon }) }])
+        this.ask(
+          `command.${id}`,
+          [],
+          [
+            {
+              type: 'put',
+              key: `${intentPrefix}${command.nodeId}`,
+              value: jsonEncode({ v: 1, drain: command.drain, cordon: command.cordon }),
+            },
+          ],
+        )
         break
     }
   }
@@ -448,13 +533,23 @@ export class NodeMachine {
       return
     }
     const unreachable = entry === undefined || entry.status === 'failed' || entry.status === 'left'
-    this.ask(`command.${id}`, [], [
-      { type: 'put', key: `${removedPrefix}${nodeId}`, value: jsonEncode({ v: 1, boot }) },
-      { type: 'delete', key: `${intentPrefix}${nodeId}` },
-      ...(registration !== undefined && unreachable
-        ? [{ type: 'put' as const, key: evictionKey(registration.lease), value: jsonEncode({ v: 1, node_id: nodeId }) }]
-        : []),
-    ])
+    this.ask(
+      `command.${id}`,
+      [],
+      [
+        { type: 'put', key: `${removedPrefix}${nodeId}`, value: jsonEncode({ v: 1, boot }) },
+        { type: 'delete', key: `${intentPrefix}${nodeId}` },
+        ...(registration !== undefined && unreachable
+          ? [
+              {
+                type: 'put' as const,
+                key: evictionKey(registration.lease),
+                value: jsonEncode({ v: 1, node_id: nodeId }),
+              },
+            ]
+          : []),
+      ],
+    )
   }
 
   private commandDone(id: string, reply: StoreReply): void {
@@ -491,13 +586,22 @@ export class NodeMachine {
 
   private runLifecycle(at: Instant): void {
     if (this.leaving === null) {
-      if (this.lifecycle === 'joining' && this.gossiping && this.membership.settled && this.view.synced && this.lease.isValid(at.nowMs)) {
+      if (
+        this.lifecycle === 'joining' &&
+        this.gossiping &&
+        this.membership.settled &&
+        this.view.synced &&
+        this.lease.isValid(at.nowMs)
+      ) {
         this.setLifecycle(at, 'active')
       }
-      const intent = this.view.json(`${intentPrefix}${this.options.nodeId}`) as { drain?: boolean; cordon?: boolean } | undefined
+      const intent = this.view.json(`${intentPrefix}${this.options.nodeId}`) as
+        | { drain?: boolean; cordon?: boolean }
+        | undefined
       if (this.lifecycle === 'active' && intent?.drain === true) this.setLifecycle(at, 'draining')
       else if (this.lifecycle === 'draining' && intent?.drain !== true) this.setLifecycle(at, 'active')
-      if (this.gossiping) this.runMembership(at, { type: 'set_self', change: { cordoned: intent?.cordon === true } })
+      if (this.gossiping)
+        this.runMembership(at, { type: 'set_self', change: { cordoned: intent?.cordon === true } })
       return
     }
     if (this.announcedLeaving) return
@@ -508,7 +612,10 @@ export class NodeMachine {
     this.announcedLeaving = true
     this.setLifecycle(at, 'leaving')
     if (this.lease.lease !== null) {
-      this.out.push({ type: 'lease_deadline', lease: this.lease.lease, deadlineMs: 0 }, { type: 'stop_serving', lease: this.lease.lease, reason: 'leaving' })
+      this.out.push(
+        { type: 'lease_deadline', lease: this.lease.lease, deadlineMs: 0 },
+        { type: 'stop_serving', lease: this.lease.lease, reason: 'leaving' },
+      )
     }
     this.emitElection(this.election.step(at, { type: 'step_down', reason: 'leaving' }))
     this.setLifecycle(at, 'left')
@@ -529,13 +636,18 @@ export class NodeMachine {
     for (const holder of registrations(this.view)) {
       if (holder.nodeId === this.options.nodeId || holder.lifeLock === '') continue
       const entry = this.membership.table.get(holder.nodeId)
-      if (entry === undefined || entry.status === 'failed' || entry.record.boot !== holder.boot) this.prove(holder.nodeId, holder.lease, holder.lifeLock)
+      if (entry === undefined || entry.status === 'failed' || entry.record.boot !== holder.boot)
+        this.prove(holder.nodeId, holder.lease, holder.lifeLock)
     }
   }
 
   /** After every input: let the parts that depend on the whole picture look at it once more. */
   private settle(at: Instant): void {
-    const due = Math.min(this.election.nextDeadlineMs(), this.coordinator.nextDeadlineMs(), this.holder.nextDeadlineMs())
+    const due = Math.min(
+      this.election.nextDeadlineMs(),
+      this.coordinator.nextDeadlineMs(),
+      this.holder.nextDeadlineMs(),
+    )
     if (!this.dirty && due > at.nowMs) return
     this.dirty = false
     this.noteStalls(at)
@@ -551,8 +663,16 @@ export class NodeMachine {
     const leader = readLeader(this.view)
     if (leader === undefined || leader.modRev === this.lastLeaderRev) return
     this.lastLeaderRev = leader.modRev
-    const fields = { term: leader.term, leader: leader.nodeId ?? '', reason: String((this.view.json('leader') as { reason?: string }).reason ?? '') }
-    this.out.push({ type: 'feed', event: leader.nodeId === null ? 'leader.resigned' : 'leader.elected', fields })
+    const fields = {
+      term: leader.term,
+      leader: leader.nodeId ?? '',
+      reason: String((this.view.json('leader') as { reason?: string }).reason ?? ''),
+    }
+    this.out.push({
+      type: 'feed',
+      event: leader.nodeId === null ? 'leader.resigned' : 'leader.elected',
+      fields,
+    })
   }
 
   private publishRouting(at: Instant): void {
@@ -562,10 +682,21 @@ export class NodeMachine {
     const key = `${this.view.modRev('shards/map')}/${leader?.modRev ?? 0}/${leads}/${this.lease.lease}/${this.lease.state}/${this.lifecycle}`
     if (key === this.lastRouting) return
     this.lastRouting = key
-    this.out.push({ type: 'routing', map: map ?? [], leader: leader ?? null, leads, lease: this.lease.state === 'held' ? this.lease.lease : null, lifecycle: this.lifecycle })
+    this.out.push({
+      type: 'routing',
+      map: map ?? [],
+      leader: leader ?? null,
+      leads,
+      lease: this.lease.state === 'held' ? this.lease.lease : null,
+      lifecycle: this.lifecycle,
+    })
   }
 
-  private ask(tag: string, compares: NonNullable<Extract<StoreEffect['request'], { op: 'txn' }>['txn']['if']>, ops: NonNullable<Extract<StoreEffect['request'], { op: 'txn' }>['txn']['then']>): void {
+  private ask(
+    tag: string,
+    compares: NonNullable<Extract<StoreEffect['request'], { op: 'txn' }>['txn']['if']>,
+    ops: NonNullable<Extract<StoreEffect['request'], { op: 'txn' }>['txn']['then']>,
+  ): void {
     this.out.push({ type: 'store', tag, request: { op: 'txn', txn: { if: compares, then: ops } } })
   }
 
@@ -586,9 +717,12 @@ function describeChange(
   if (before === null) return after.status === 'alive' ? ['member.joined'] : [`member.${after.status}`]
   const events: string[] = []
   if (before.record.boot !== after.record.boot) events.push('member.restarted')
-  if (before.status !== after.status) events.push(after.status === 'alive' ? 'member.recovered' : statusEvent(after.status))
-  if (before.record.lifecycle !== after.record.lifecycle && after.status === 'alive') events.push(`member.${after.record.lifecycle}`)
-  if (before.record.stalled !== after.record.stalled) events.push(after.record.stalled ? 'member.stalled' : 'member.unstalled')
+  if (before.status !== after.status)
+    events.push(after.status === 'alive' ? 'member.recovered' : statusEvent(after.status))
+  if (before.record.lifecycle !== after.record.lifecycle && after.status === 'alive')
+    events.push(`member.${after.record.lifecycle}`)
+  if (before.record.stalled !== after.record.stalled)
+    events.push(after.record.stalled ? 'member.stalled' : 'member.unstalled')
   return events
 }
 

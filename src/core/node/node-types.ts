@@ -1,10 +1,11 @@
 /** Inputs, effects and options of the node machine: the whole interface between a node's core and its shell. */
+
+import type { ElectionOptions, LeaderFact } from '../election/leader-election.js'
+import type { LeaseOptions } from '../election/lease-keeper.js'
 import type { Address, BootId, LeaseId, NodeId } from '../kernel/brand.js'
 import type { ErrorCode } from '../kernel/error.js'
 import type { Note } from '../kernel/machine.js'
 import type { KeyValue, StoreEffect, StoreReply, WatchBatch } from '../kernel/store-types.js'
-import type { ElectionOptions, LeaderFact } from '../election/leader-election.js'
-import type { LeaseOptions } from '../election/lease-keeper.js'
 import type { Lifecycle, Role } from '../membership/member.js'
 import type { MembershipEffect, MembershipInput } from '../membership/membership.js'
 import type { MembershipOptions } from '../membership/options.js'
@@ -17,7 +18,12 @@ export interface NodeOptions {
   readonly bootId: BootId
   readonly clusterName: string
   readonly storeIdentity: string
-  readonly addresses: { readonly control: Address; readonly controlStream: Address; readonly peer: Address; readonly http: Address }
+  readonly addresses: {
+    readonly control: Address
+    readonly controlStream: Address
+    readonly peer: Address
+    readonly http: Address
+  }
   readonly seeds: readonly Address[]
   readonly role: Role
   readonly zone: string
@@ -55,7 +61,12 @@ export type NodeInput =
   | { readonly type: 'view_reset'; readonly kvs: readonly KeyValue[]; readonly rev: bigint }
   | { readonly type: 'view_batch'; readonly batch: WatchBatch }
   | { readonly type: 'store_done'; readonly tag: string; readonly reply: StoreReply }
-  | { readonly type: 'death_proof'; readonly nodeId: NodeId; readonly lease: LeaseId; readonly result: 'dead' | 'alive' | 'unknown' }
+  | {
+      readonly type: 'death_proof'
+      readonly nodeId: NodeId
+      readonly lease: LeaseId
+      readonly result: 'dead' | 'alive' | 'unknown'
+    }
   /** The data plane stopped and the journal file of the lost lease is closed. */
   | { readonly type: 'relinquished' }
   | { readonly type: 'main_stalled'; readonly stalled: boolean }
@@ -68,7 +79,12 @@ export type NodeEffect =
   | HolderEffect
   | Exclude<MembershipEffect, { type: 'superseded' | 'refused' }>
   | { readonly type: 'refused'; readonly by: NodeId; readonly detail: string }
-  | { readonly type: 'prove_death'; readonly nodeId: NodeId; readonly lease: LeaseId; readonly locator: string }
+  | {
+      readonly type: 'prove_death'
+      readonly nodeId: NodeId
+      readonly lease: LeaseId
+      readonly locator: string
+    }
   /** Shared memory: until when acknowledgements may rest on this lease; 0 for no longer. */
   | { readonly type: 'lease_deadline'; readonly lease: LeaseId; readonly deadlineMs: number }
   /** From now on the journal writes under this lease. */
@@ -77,7 +93,14 @@ export type NodeEffect =
   | { readonly type: 'stop_serving'; readonly lease: LeaseId; readonly reason: string }
   /** Close the journal file of that lease, then answer with `relinquished`. */
   | { readonly type: 'relinquish'; readonly lease: LeaseId }
-  | { readonly type: 'routing'; readonly map: ShardMap; readonly leader: LeaderFact | null; readonly leads: boolean; readonly lease: LeaseId | null; readonly lifecycle: Lifecycle }
+  | {
+      readonly type: 'routing'
+      readonly map: ShardMap
+      readonly leader: LeaderFact | null
+      readonly leads: boolean
+      readonly lease: LeaseId | null
+      readonly lifecycle: Lifecycle
+    }
   /** For the history, the log and the watchers: what happened, in the words of DESIGN §6. */
   | { readonly type: 'feed'; readonly event: string; readonly fields: Readonly<Record<string, unknown>> }
   | { readonly type: 'command_done'; readonly id: string; readonly ok: boolean; readonly detail: string }

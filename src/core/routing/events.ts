@@ -19,7 +19,13 @@ export interface StampedEvent extends NewEvent {
 
 export type EventOutcome =
   | { readonly status: 'accepted' | 'duplicate'; readonly shard: ShardId; readonly offset: number }
-  | { readonly status: 'rejected'; readonly shard: ShardId; readonly code: ErrorCode; readonly detail: string; readonly retryable: boolean }
+  | {
+      readonly status: 'rejected'
+      readonly shard: ShardId
+      readonly code: ErrorCode
+      readonly detail: string
+      readonly retryable: boolean
+    }
   /** Not decided here and now; the entry node tries again. `unknown`: it may already be stored. */
   | { readonly status: 'retry'; readonly shard: ShardId; readonly unknown: boolean; readonly detail: string }
 
@@ -38,7 +44,10 @@ export type CommitOutcome =
   /** Perhaps written: the shards must be read again before they go on. */
   | { readonly kind: 'unknown'; readonly detail: string }
 
-export type Route = { readonly kind: 'self' } | { readonly kind: 'node'; readonly nodeId: NodeId } | { readonly kind: 'none'; readonly reason: string }
+export type Route =
+  | { readonly kind: 'self' }
+  | { readonly kind: 'node'; readonly nodeId: NodeId }
+  | { readonly kind: 'none'; readonly reason: string }
 
 /** What the writer of a node's own shards needs; the runtime and the simulator each provide it. */
 export interface WriterWorld {

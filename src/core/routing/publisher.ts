@@ -15,9 +15,18 @@ export interface PublisherWorld {
   nowMs(): number
   shardOf(key: string): ShardId
   route(shard: ShardId): Route
-  acceptHere(shard: ShardId, events: readonly NewEvent[], settle: (index: number, outcome: EventOutcome) => void): void
+  acceptHere(
+    shard: ShardId,
+    events: readonly NewEvent[],
+    settle: (index: number, outcome: EventOutcome) => void,
+  ): void
   /** Outcomes in the order of the events. */
-  forward(to: NodeId, events: readonly NewEvent[], timeoutMs: number, done: (result: ForwardResult) => void): void
+  forward(
+    to: NodeId,
+    events: readonly NewEvent[],
+    timeoutMs: number,
+    done: (result: ForwardResult) => void,
+  ): void
   /** Calls `run` at that time or a little later. */
   wakeAt(atMs: number): void
 }
@@ -29,7 +38,11 @@ export interface PublisherOptions {
   readonly retryMaxMs: number
 }
 
-export const publisherDefaults: PublisherOptions = { waitingEventsMax: 50_000, retryMinMs: 5, retryMaxMs: 200 }
+export const publisherDefaults: PublisherOptions = {
+  waitingEventsMax: 50_000,
+  retryMinMs: 5,
+  retryMaxMs: 200,
+}
 
 interface Request {
   readonly outcomes: (EventOutcome | undefined)[]
@@ -61,7 +74,11 @@ export class Publisher {
   }
 
   /** `done` is called once, with one outcome per event, none of them `retry`. */
-  publish(events: readonly NewEvent[], deadlineMs: number, done: (outcomes: readonly EventOutcome[]) => void): void {
+  publish(
+    events: readonly NewEvent[],
+    deadlineMs: number,
+    done: (outcomes: readonly EventOutcome[]) => void,
+  ): void {
     const request: Request = { outcomes: new Array(events.length), left: events.length, deadlineMs, done }
     if (events.length === 0) {
       done([])
@@ -191,13 +208,24 @@ export class Publisher {
   }
 
   private giveUp(part: Part): void {
-    if (part.unknown) this.reject(part, 'outcome_unknown', 'the owner changed while it was being stored; send it again with the same id')
+    if (part.unknown)
+      this.reject(
+        part,
+        'outcome_unknown',
+        'the owner changed while it was being stored; send it again with the same id',
+      )
     else this.reject(part, 'no_owner', `no node could take shard ${part.shard} in time`)
   }
 
   private reject(part: Part, code: 'outcome_unknown' | 'no_owner' | 'overloaded', detail: string): void {
     for (const index of part.indexes) {
-      this.settle(part.request, index, { status: 'rejected', shard: part.shard, code: part.unknown ? 'outcome_unknown' : code, detail, retryable: true })
+      this.settle(part.request, index, {
+        status: 'rejected',
+        shard: part.shard,
+        code: part.unknown ? 'outcome_unknown' : code,
+        detail,
+        retryable: true,
+      })
     }
   }
 

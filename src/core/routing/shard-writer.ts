@@ -6,8 +6,15 @@
  * the shard still has the epoch it was written under: otherwise a successor may already have sealed the log below it.
  */
 import type { Epoch, LeaseId, ShardId } from '../kernel/brand.js'
-import { DedupeWindow, type DedupeOptions } from './dedupe.js'
-import type { CommitGroup, CommitOutcome, EventOutcome, NewEvent, StampedEvent, WriterWorld } from './events.js'
+import { type DedupeOptions, DedupeWindow } from './dedupe.js'
+import type {
+  CommitGroup,
+  CommitOutcome,
+  EventOutcome,
+  NewEvent,
+  StampedEvent,
+  WriterWorld,
+} from './events.js'
 
 export interface WriterOptions {
   readonly dedupe: DedupeOptions
@@ -72,14 +79,30 @@ export class ShardWriter {
   }
 
   /** From now on events of this shard are taken. `lastOffset` is the end of the sealed log; `recent` fills the dedupe window. */
-  open(shard: ShardId, epoch: Epoch, lease: LeaseId, lastOffset: number, recent: readonly RememberedId[]): void {
+  open(
+    shard: ShardId,
+    epoch: Epoch,
+    lease: LeaseId,
+    lastOffset: number,
+    recent: readonly RememberedId[],
+  ): void {
     const before = this.logs.get(shard)
     if (before !== undefined) this.abandon(before, 'the shard was opened again')
     const window = new DedupeWindow(this.options.dedupe)
     for (const { event, offset, atMs } of recent) {
       window.insert(this.idDigest(event), { offset, payloadDigest: this.payloadDigest(event), atMs })
     }
-    this.logs.set(shard, { shard, epoch, lease, nextOffset: lastOffset + 1, confirmed: lastOffset, window, pending: new Map(), closing: null, closed: false })
+    this.logs.set(shard, {
+      shard,
+      epoch,
+      lease,
+      nextOffset: lastOffset + 1,
+      confirmed: lastOffset,
+      window,
+      pending: new Map(),
+      closing: null,
+      closed: false,
+    })
   }
 
   /** Takes no more; `done` once everything under way is answered. */
@@ -99,7 +122,9 @@ export class ShardWriter {
   }
 
   /** The end of what has been acknowledged, and under which epoch; undefined for shards not open here. */
-  confirmed(shard: ShardId): { readonly epoch: Epoch; readonly lease: LeaseId; readonly offset: number } | undefined {
+  confirmed(
+    shard: ShardId,
+  ): { readonly epoch: Epoch; readonly lease: LeaseId; readonly offset: number } | undefined {
     const log = this.logs.get(shard)
     if (log === undefined || this.world.allowedEpoch(shard) !== log.epoch) return undefined
     return { epoch: log.epoch, lease: log.lease, offset: log.confirmed }
@@ -110,7 +135,11 @@ export class ShardWriter {
   }
 
   /** Events of one shard out of one request: they commit together. `settle` is called once per event, perhaps at once. */
-  accept(shard: ShardId, events: readonly NewEvent[], settle: (index: number, outcome: EventOutcome) => void): void {
+  accept(
+    shard: ShardId,
+    events: readonly NewEvent[],
+    settle: (index: number, outcome: EventOutcome) => void,
+  ): void {
     const log = this.logs.get(shard)
     if (log === undefined || log.closing !== null || this.world.allowedEpoch(shard) !== log.epoch) {
       events.forEach((_, i) => {
@@ -134,7 +163,11 @@ export class ShardWriter {
   }
 
   /** The event if it is new; otherwise it has been answered, or will be together with its twin. */
-  private admit(log: ShardLog, event: NewEvent, settle: (outcome: EventOutcome) => void): PendingEvent | undefined {
+  private admit(
+    log: ShardLog,
+    event: NewEvent,
+    settle: (outcome: EventOutcome) => void,
+  ): PendingEvent | undefined {
     const { shard } = log
     const idDigest = this.idDigest(event)
     const payloadDigest = this.payloadDigest(event)
@@ -147,7 +180,11 @@ export class ShardWriter {
     }
     const known = log.window.lookup(idDigest)
     if (known !== undefined) {
-      settle(known.payloadDigest === payloadDigest ? { status: 'duplicate', shard, offset: known.offset } : conflict)
+      settle(
+        known.payloadDigest === payloadDigest
+          ? { status: 'duplicate', shard, offset: known.offset }
+          : conflict,
+      )
       return undefined
     }
     const twin = log.pending.get(idDigest)
@@ -157,7 +194,13 @@ export class ShardWriter {
       return undefined
     }
     if (this.queuedEvents >= this.options.queueEventsMax || this.queuedBytes >= this.options.queueBytesMax) {
-      settle({ status: 'rejected', shard, code: 'overloaded', detail: `${this.queuedEvents} events wait for the journal`, retryable: true })
+      settle({
+        status: 'rejected',
+        shard,
+        code: 'overloaded',
+        detail: `${this.queuedEvents} events wait for the journal`,
+        retryable: true,
+      })
       return undefined
     }
     const pending: PendingEvent = { event, idDigest, payloadDigest, settle: [settle] }
@@ -200,7 +243,12 @@ export class ShardWriter {
     let bytes = 0
     let count = 0
     for (const group of this.queue) {
-      if (count > 0 && (events + group.events.length > this.options.commitEventsMax || bytes + group.bytes > this.options.commitBytesMax)) break
+      if (
+        count > 0 &&
+        (events + group.events.length > this.options.commitEventsMax ||
+          bytes + group.bytes > this.options.commitBytesMax)
+      )
+        break
       events += group.events.length
       bytes += group.bytes
       count++
@@ -212,12 +260,18 @@ export class ShardWriter {
     return taken
   }
 
-  private committed(log: ShardLog, events: readonly PendingEvent[], outcome: CommitOutcome, atMs: number): void {
+  private committed(
+    log: ShardLog,
+    events: readonly PendingEvent[],
+    outcome: CommitOutcome,
+    atMs: number,
+  ): void {
     if (log.closed) return
     const { shard } = log
     if (outcome.kind === 'refused') {
       const { code, detail } = outcome
-      for (const p of events) this.settle(log, p, { status: 'rejected', shard, code, detail, retryable: true })
+      for (const p of events)
+        this.settle(log, p, { status: 'rejected', shard, code, detail, retryable: true })
     } else if (outcome.kind === 'unknown') {
       this.abandon(log, outcome.detail)
       this.world.reopen(shard, log.epoch)
@@ -253,7 +307,8 @@ export class ShardWriter {
   private abandon(log: ShardLog, detail: string): void {
     log.closed = true
     if (this.logs.get(log.shard) === log) this.logs.delete(log.shard)
-    for (const pending of [...log.pending.values()]) this.settle(log, pending, { status: 'retry', shard: log.shard, unknown: true, detail })
+    for (const pending of [...log.pending.values()])
+      this.settle(log, pending, { status: 'retry', shard: log.shard, unknown: true, detail })
     log.closing?.()
   }
 

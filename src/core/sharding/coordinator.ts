@@ -12,7 +12,16 @@ import type { Compare, StoreEffect, StoreReply } from '../kernel/store-types.js'
 import type { StoreView } from '../kernel/store-view.js'
 import { jsonEncode } from '../kernel/text.js'
 import { planShards } from './planner.js'
-import { encodeShardMap, readRelease, readSeals, readShardMap, type ShardAssignment, type ShardMap, shardMapKey, unassigned } from './shard-map.js'
+import {
+  encodeShardMap,
+  readRelease,
+  readSeals,
+  readShardMap,
+  type ShardAssignment,
+  type ShardMap,
+  shardMapKey,
+  unassigned,
+} from './shard-map.js'
 
 /** A lease holder, as the coordinator needs it. */
 export interface ShardCandidate {
@@ -61,13 +70,20 @@ export class ShardCoordinator {
     return this.deadlines.nextMs()
   }
 
-  step(at: Instant, input: { readonly type: 'changed' | 'deadline' } | { readonly type: 'store_done'; readonly reply: StoreReply }): readonly CoordinatorEffect[] {
+  step(
+    at: Instant,
+    input:
+      | { readonly type: 'changed' | 'deadline' }
+      | { readonly type: 'store_done'; readonly reply: StoreReply },
+  ): readonly CoordinatorEffect[] {
     this.out = []
     if (input.type === 'store_done') {
       this.asking = false
       // Unknown or failed: look again a little later, by then the watch has told.
-      if (input.reply.ok && input.reply.op === 'txn' && input.reply.result.ok) this.writtenRev = input.reply.result.rev
-      if (!input.reply.ok || (input.reply.op === 'txn' && !input.reply.result.ok)) this.deadlines.set('retry', at.nowMs + 50)
+      if (input.reply.ok && input.reply.op === 'txn' && input.reply.result.ok)
+        this.writtenRev = input.reply.result.rev
+      if (!input.reply.ok || (input.reply.op === 'txn' && !input.reply.result.ok))
+        this.deadlines.set('retry', at.nowMs + 50)
     }
     this.deadlines.due(at.nowMs)
     this.reconcile(at)
@@ -76,7 +92,13 @@ export class ShardCoordinator {
 
   private reconcile(at: Instant): void {
     const guard = this.world.guard(at.nowMs)
-    if (guard === null || this.asking || this.deadlines.get('retry') !== undefined || this.world.view.rev < this.writtenRev) return
+    if (
+      guard === null ||
+      this.asking ||
+      this.deadlines.get('retry') !== undefined ||
+      this.world.view.rev < this.writtenRev
+    )
+      return
     const candidates = this.world.candidates()
     this.noticeCandidates(at, candidates)
     const present = readShardMap(this.world.view)
@@ -92,7 +114,10 @@ export class ShardCoordinator {
       request: {
         op: 'txn',
         txn: {
-          if: [guard.compare, { key: shardMapKey, target: 'modRev', op: '=', value: this.world.view.modRev(shardMapKey) }],
+          if: [
+            guard.compare,
+            { key: shardMapKey, target: 'modRev', op: '=', value: this.world.view.modRev(shardMapKey) },
+          ],
           then: [{ type: 'put', key: shardMapKey, value: jsonEncode(encodeShardMap(changed)) }],
         },
       },
@@ -145,9 +170,16 @@ export class ShardCoordinator {
   private assign(a: ShardAssignment, shard: number, owner: ShardCandidate): ShardAssignment {
     const seals = readSeals(this.world.view, shard)
     const floor = Math.max(a.epoch, readRelease(this.world.view, shard)?.floor ?? 0, seals.through)
-    const tenures = a.lease === null || a.epoch === 0 ? a.unsealed : [...a.unsealed, { epoch: a.epoch, lease: a.lease }]
+    const tenures =
+      a.lease === null || a.epoch === 0 ? a.unsealed : [...a.unsealed, { epoch: a.epoch, lease: a.lease }]
     const epoch: Epoch = asEpoch(floor + 1)
-    return { epoch, nodeId: owner.nodeId, lease: owner.lease, target: null, unsealed: tenures.filter((t) => t.epoch > seals.through) }
+    return {
+      epoch,
+      nodeId: owner.nodeId,
+      lease: owner.lease,
+      target: null,
+      unsealed: tenures.filter((t) => t.epoch > seals.through),
+    }
   }
 }
 

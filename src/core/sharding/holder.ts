@@ -7,11 +7,20 @@
 import { asEpoch, type Epoch, type LeaseId, type NodeId, type ShardId } from '../kernel/brand.js'
 import { Deadlines } from '../kernel/deadlines.js'
 import { type Instant, type Note, note } from '../kernel/machine.js'
+import { registrationKey } from '../kernel/registration.js'
 import type { Compare, StoreEffect, StoreOp, StoreReply } from '../kernel/store-types.js'
 import type { StoreView } from '../kernel/store-view.js'
 import { jsonEncode } from '../kernel/text.js'
-import { registrationKey } from '../kernel/registration.js'
-import { encodeSeals, readSeals, readShardMap, noSeals, releaseKey, sealKey, type Seals, type Tenure } from './shard-map.js'
+import {
+  encodeSeals,
+  noSeals,
+  readSeals,
+  readShardMap,
+  releaseKey,
+  type Seals,
+  sealKey,
+  type Tenure,
+} from './shard-map.js'
 
 export interface HolderWorld {
   readonly view: StoreView
@@ -34,7 +43,12 @@ export interface SealFound {
 export type HolderInput =
   | { readonly type: 'changed' | 'deadline' }
   | { readonly type: 'store_done'; readonly tag: string; readonly reply: StoreReply }
-  | { readonly type: 'sealed'; readonly tag: string; readonly found: readonly SealFound[] | null; readonly detail: string }
+  | {
+      readonly type: 'sealed'
+      readonly tag: string
+      readonly found: readonly SealFound[] | null
+      readonly detail: string
+    }
   /** The data plane answered everything that was under way and takes no more. */
   | { readonly type: 'shard_closed'; readonly shard: ShardId; readonly epoch: Epoch }
   /** The lease ended: forget everything, the shell has been told. */
@@ -44,7 +58,13 @@ export type HolderInput =
 export type HolderEffect =
   | StoreEffect
   | { readonly type: 'journal_seal'; readonly tag: string; readonly wanted: readonly SealWanted[] }
-  | { readonly type: 'shard_open'; readonly shard: ShardId; readonly epoch: Epoch; readonly lease: LeaseId; readonly seals: Seals }
+  | {
+      readonly type: 'shard_open'
+      readonly shard: ShardId
+      readonly epoch: Epoch
+      readonly lease: LeaseId
+      readonly seals: Seals
+    }
   | { readonly type: 'shard_close'; readonly shard: ShardId; readonly epoch: Epoch }
   /** Shared memory: the epoch under which acknowledgements are allowed; 0 for none. */
   | { readonly type: 'set_epoch'; readonly shard: ShardId; readonly epoch: Epoch }
@@ -139,14 +159,30 @@ export class ShardHolder {
       if (!mine) {
         // Given on: the leader saw our release, even if we never heard that it was written.
         if (h !== undefined && h.phase !== 'released') {
-          this.out.push({ type: 'set_epoch', shard, epoch: noEpoch }, { type: 'shard_close', shard, epoch: h.epoch })
+          this.out.push(
+            { type: 'set_epoch', shard, epoch: noEpoch },
+            { type: 'shard_close', shard, epoch: h.epoch },
+          )
         }
         this.held.delete(shard)
         return
       }
       if (h === undefined || h.epoch !== a.epoch) {
-        this.held.set(shard, { shard, epoch: a.epoch, lease, unsealed: a.unsealed, phase: 'wanted', closeByMs: 0, floor: noEpoch, seals: null })
-      } else if (h.phase === 'open' && ((a.target !== null && a.target !== this.world.nodeId) || this.givingUpAll)) this.beginClose(at, h)
+        this.held.set(shard, {
+          shard,
+          epoch: a.epoch,
+          lease,
+          unsealed: a.unsealed,
+          phase: 'wanted',
+          closeByMs: 0,
+          floor: noEpoch,
+          seals: null,
+        })
+      } else if (
+        h.phase === 'open' &&
+        ((a.target !== null && a.target !== this.world.nodeId) || this.givingUpAll)
+      )
+        this.beginClose(at, h)
       else if (h.phase === 'wanted' && (a.target !== null || this.givingUpAll)) h.phase = 'closing'
     })
     this.startSealing()
@@ -163,7 +199,14 @@ export class ShardHolder {
     const tag = `seal#${++this.sequence}`
     this.batches.set(tag, wanted)
     const through = (h: Held): Epoch => readSeals(this.world.view, h.shard).through
-    this.out.push({ type: 'journal_seal', tag, wanted: wanted.map((h) => ({ shard: h.shard, tenures: h.unsealed.filter((t) => t.epoch > through(h)) })) })
+    this.out.push({
+      type: 'journal_seal',
+      tag,
+      wanted: wanted.map((h) => ({
+        shard: h.shard,
+        tenures: h.unsealed.filter((t) => t.epoch > through(h)),
+      })),
+    })
   }
 
   private sealed(at: Instant, tag: string, found: readonly SealFound[] | null, detail: string): void {
@@ -183,13 +226,20 @@ export class ShardHolder {
         // The journal has seen this epoch: a store restored from an old copy. Ask for a higher one.
         h.floor = f.highestEpoch
         h.phase = 'closing'
-        this.out.push(note('error', 'shards.epoch_behind_journal', { shard: h.shard, epoch: h.epoch, journal_epoch: f.highestEpoch }))
+        this.out.push(
+          note('error', 'shards.epoch_behind_journal', {
+            shard: h.shard,
+            epoch: h.epoch,
+            journal_epoch: f.highestEpoch,
+          }),
+        )
       } else {
         ready.push(h)
         seals.set(h.shard, f)
       }
     }
-    for (let i = 0; i < ready.length; i += shardsPerTransaction) this.recordSeals(at, ready.slice(i, i + shardsPerTransaction), seals)
+    for (let i = 0; i < ready.length; i += shardsPerTransaction)
+      this.recordSeals(at, ready.slice(i, i + shardsPerTransaction), seals)
   }
 
   private recordSeals(at: Instant, batch: readonly Held[], found: ReadonlyMap<ShardId, SealFound>): void {
@@ -205,7 +255,12 @@ export class ShardHolder {
       h.seals = before
       if (through <= before.through) continue
       h.seals = { through, segments: [...before.segments, ...fresh] }
-      compares.push({ key: sealKey(h.shard), target: 'modRev', op: '=', value: this.world.view.modRev(sealKey(h.shard)) })
+      compares.push({
+        key: sealKey(h.shard),
+        target: 'modRev',
+        op: '=',
+        value: this.world.view.modRev(sealKey(h.shard)),
+      })
       puts.push({ type: 'put', key: sealKey(h.shard), value: jsonEncode(encodeSeals(h.seals)) })
     }
     if (puts.length === 0) {
@@ -214,7 +269,11 @@ export class ShardHolder {
     }
     const tag = `record#${++this.sequence}`
     this.batches.set(tag, recording)
-    this.out.push({ type: 'store', tag: `holder.${tag}`, request: { op: 'txn', txn: { if: compares, then: puts } } })
+    this.out.push({
+      type: 'store',
+      tag: `holder.${tag}`,
+      request: { op: 'txn', txn: { if: compares, then: puts } },
+    })
   }
 
   private storeDone(at: Instant, fullTag: string, reply: StoreReply): void {
@@ -239,7 +298,13 @@ export class ShardHolder {
     if (this.world.lease(at.nowMs) !== h.lease || this.held.get(h.shard) !== h) return
     h.phase = 'open'
     this.out.push({ type: 'set_epoch', shard: h.shard, epoch: h.epoch })
-    this.out.push({ type: 'shard_open', shard: h.shard, epoch: h.epoch, lease: h.lease, seals: h.seals ?? noSeals })
+    this.out.push({
+      type: 'shard_open',
+      shard: h.shard,
+      epoch: h.epoch,
+      lease: h.lease,
+      seals: h.seals ?? noSeals,
+    })
   }
 
   private again(at: Instant, batch: readonly Held[]): void {
@@ -257,7 +322,8 @@ export class ShardHolder {
 
   private finishClosing(at: Instant): void {
     const due = [...this.held.values()].filter((h) => h.phase === 'closing' && h.closeByMs <= at.nowMs)
-    for (let i = 0; i < due.length; i += shardsPerTransaction) this.writeReleases(due.slice(i, i + shardsPerTransaction))
+    for (let i = 0; i < due.length; i += shardsPerTransaction)
+      this.writeReleases(due.slice(i, i + shardsPerTransaction))
     let next = Number.POSITIVE_INFINITY
     for (const h of this.held.values()) if (h.phase === 'closing') next = Math.min(next, h.closeByMs)
     if (next !== Number.POSITIVE_INFINITY) this.deadlines.set('close', next)
@@ -270,8 +336,18 @@ export class ShardHolder {
       h.phase = 'releasing'
       this.out.push({ type: 'set_epoch', shard: h.shard, epoch: noEpoch })
     }
-    const puts = batch.map((h): StoreOp => ({ type: 'put', key: releaseKey(h.shard), value: jsonEncode({ v: 1, epoch: h.epoch, lease: h.lease, floor: h.floor }) }))
-    this.out.push({ type: 'store', tag: `holder.${tag}`, request: { op: 'txn', txn: { if: [this.leaseCompare(batch[0] as Held)], then: puts } } })
+    const puts = batch.map(
+      (h): StoreOp => ({
+        type: 'put',
+        key: releaseKey(h.shard),
+        value: jsonEncode({ v: 1, epoch: h.epoch, lease: h.lease, floor: h.floor }),
+      }),
+    )
+    this.out.push({
+      type: 'store',
+      tag: `holder.${tag}`,
+      request: { op: 'txn', txn: { if: [this.leaseCompare(batch[0] as Held)], then: puts } },
+    })
   }
 
   private leaseCompare(h: Held): Compare {

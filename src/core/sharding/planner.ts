@@ -19,7 +19,10 @@ export interface PlannerNode {
  * @param nodes those that may own shards at all; an owner that is not among them loses its shards
  * @returns the wanted owner of each shard; null only where no node can receive
  */
-export function planShards(owners: readonly (NodeId | null)[], nodes: readonly PlannerNode[]): (NodeId | null)[] {
+export function planShards(
+  owners: readonly (NodeId | null)[],
+  nodes: readonly PlannerNode[],
+): (NodeId | null)[] {
   const wanted = new Array<NodeId | null>(owners.length).fill(null)
   if (nodes.length === 0) return wanted
   const held = new Map<NodeId, ShardId[]>(nodes.map((n) => [n.nodeId, []]))
@@ -56,12 +59,17 @@ export function planShards(owners: readonly (NodeId | null)[], nodes: readonly P
   return wanted
 }
 
-function fairShares(shards: number, nodes: readonly PlannerNode[], held: ReadonlyMap<NodeId, ShardId[]>): Map<NodeId, number> {
+function fairShares(
+  shards: number,
+  nodes: readonly PlannerNode[],
+  held: ReadonlyMap<NodeId, ShardId[]>,
+): Map<NodeId, number> {
   const low = Math.floor(shards / nodes.length)
   let extra = shards - low * nodes.length
   // Those who hold more keep the odd ones; then the smaller name, for want of a better reason.
   const order = [...nodes].sort(
-    (a, b) => (held.get(b.nodeId)?.length ?? 0) - (held.get(a.nodeId)?.length ?? 0) || (a.nodeId < b.nodeId ? -1 : 1),
+    (a, b) =>
+      (held.get(b.nodeId)?.length ?? 0) - (held.get(a.nodeId)?.length ?? 0) || (a.nodeId < b.nodeId ? -1 : 1),
   )
   const shares = new Map<NodeId, number>()
   for (const node of order) {
@@ -71,7 +79,11 @@ function fairShares(shards: number, nodes: readonly PlannerNode[], held: Readonl
   return shares
 }
 
-function emptiest(nodes: readonly PlannerNode[], held: ReadonlyMap<NodeId, readonly ShardId[]>, shares: ReadonlyMap<NodeId, number>): PlannerNode | undefined {
+function emptiest(
+  nodes: readonly PlannerNode[],
+  held: ReadonlyMap<NodeId, readonly ShardId[]>,
+  shares: ReadonlyMap<NodeId, number>,
+): PlannerNode | undefined {
   const zoneLoad = new Map<string, { shards: number; nodes: number }>()
   for (const node of nodes) {
     const load = zoneLoad.get(node.zone) ?? { shards: 0, nodes: 0 }
@@ -87,7 +99,11 @@ function emptiest(nodes: readonly PlannerNode[], held: ReadonlyMap<NodeId, reado
   let bestRoom = 0
   for (const node of nodes) {
     const room = (shares.get(node.nodeId) ?? 0) - (held.get(node.nodeId)?.length ?? 0)
-    if (best === undefined || room > bestRoom || (room === bestRoom && perNode(node.zone) < perNode(best.zone))) {
+    if (
+      best === undefined ||
+      room > bestRoom ||
+      (room === bestRoom && perNode(node.zone) < perNode(best.zone))
+    ) {
       best = node
       bestRoom = room
     }

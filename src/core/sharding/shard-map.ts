@@ -29,7 +29,13 @@ export interface ShardAssignment {
 
 export type ShardMap = readonly ShardAssignment[]
 
-export const unassigned: ShardAssignment = { epoch: asEpoch(0), nodeId: null, lease: null, target: null, unsealed: [] }
+export const unassigned: ShardAssignment = {
+  epoch: asEpoch(0),
+  nodeId: null,
+  lease: null,
+  target: null,
+  unsealed: [],
+}
 
 /** Written by an owner that gave a shard up, after it stopped serving it. */
 export interface Release {
@@ -41,7 +47,12 @@ export interface Release {
 /** What counts of each ended tenure of a shard. Everything up to epoch `through` is settled. */
 export interface Seals {
   readonly through: Epoch
-  readonly segments: readonly { readonly epoch: Epoch; readonly lease: LeaseId; readonly first: number; readonly last: number }[]
+  readonly segments: readonly {
+    readonly epoch: Epoch
+    readonly lease: LeaseId
+    readonly first: number
+    readonly last: number
+  }[]
 }
 
 export const noSeals: Seals = { through: asEpoch(0), segments: [] }
@@ -67,7 +78,9 @@ export function encodeShardMap(map: ShardMap): unknown {
 }
 
 export function readShardMap(view: StoreView): ShardMap | undefined {
-  const value = view.json(shardMapKey) as { owners?: [string, string][]; shards?: [number, number, string | null, (number | string)[]][] } | undefined
+  const value = view.json(shardMapKey) as
+    | { owners?: [string, string][]; shards?: [number, number, string | null, (number | string)[]][] }
+    | undefined
   if (value === undefined || value === null || !Array.isArray(value.shards)) return undefined
   const cached = parsed.get(value)
   if (cached !== undefined) return cached
@@ -94,7 +107,8 @@ function flatten(tenures: readonly Tenure[]): (number | string)[] {
 
 function unflatten(flat: readonly (number | string)[]): Tenure[] {
   const tenures: Tenure[] = []
-  for (let i = 0; i + 1 < flat.length; i += 2) tenures.push({ epoch: asEpoch(Number(flat[i])), lease: asLeaseId(String(flat[i + 1])) })
+  for (let i = 0; i + 1 < flat.length; i += 2)
+    tenures.push({ epoch: asEpoch(Number(flat[i])), lease: asLeaseId(String(flat[i + 1])) })
   return tenures
 }
 
@@ -105,14 +119,25 @@ export function readRelease(view: StoreView, shard: ShardId): Release | undefine
 }
 
 export function encodeSeals(seals: Seals): unknown {
-  return { v: 1, through: seals.through, segments: seals.segments.map((s) => [s.epoch, s.lease, s.first, s.last]) }
+  return {
+    v: 1,
+    through: seals.through,
+    segments: seals.segments.map((s) => [s.epoch, s.lease, s.first, s.last]),
+  }
 }
 
 export function readSeals(view: StoreView, shard: ShardId): Seals {
-  const value = view.json(sealKey(shard)) as { through?: number; segments?: [number, string, number, number][] } | undefined
+  const value = view.json(sealKey(shard)) as
+    | { through?: number; segments?: [number, string, number, number][] }
+    | undefined
   if (value === undefined || value === null) return noSeals
   return {
     through: asEpoch(Number(value.through)),
-    segments: (value.segments ?? []).map(([epoch, lease, first, last]) => ({ epoch: asEpoch(epoch), lease: asLeaseId(lease), first, last })),
+    segments: (value.segments ?? []).map(([epoch, lease, first, last]) => ({
+      epoch: asEpoch(epoch),
+      lease: asLeaseId(lease),
+      first,
+      last,
+    })),
   }
 }

@@ -17,7 +17,14 @@ export const frameHeaderBytes = 11
 export const frameBytesMax = 16 * 1024 * 1024
 
 /** Writes the header and returns the position after it. */
-export function writeFrameHeader(into: Uint8Array, at: number, kind: FrameKind, type: number, id: number, bodyBytes: number): number {
+export function writeFrameHeader(
+  into: Uint8Array,
+  at: number,
+  kind: FrameKind,
+  type: number,
+  id: number,
+  bodyBytes: number,
+): number {
   const length = bodyBytes + 7
   into[at] = length >>> 24
   into[at + 1] = length >>> 16
@@ -64,7 +71,8 @@ export class FrameDecoder {
     }
     while (data.length - at >= frameHeaderBytes) {
       const length = lengthAt(data, at)
-      if (length < 7 || length > this.bytesMax) return this.fail(`a frame of ${length} bytes; 7 to ${this.bytesMax} are allowed`)
+      if (length < 7 || length > this.bytesMax)
+        return this.fail(`a frame of ${length} bytes; 7 to ${this.bytesMax} are allowed`)
       if (data.length - at < length + 4) break
       at = this.frame(data, at, take)
       if (at < 0) return { violation: this.broken as unknown as string }
@@ -94,7 +102,8 @@ export class FrameDecoder {
     let used = 0
     let partial = this.partial as Uint8Array
     if (this.partialLength < 4) {
-      while (this.partialLength < 4 && used < chunk.length) partial[this.partialLength++] = chunk[used++] as number
+      while (this.partialLength < 4 && used < chunk.length)
+        partial[this.partialLength++] = chunk[used++] as number
       if (this.partialLength < 4) return used
       const length = lengthAt(partial, 0)
       if (length < 7 || length > this.bytesMax) {
@@ -122,7 +131,12 @@ export class FrameDecoder {
     take({
       kind: kind as FrameKind,
       type: ((data[at + 5] as number) << 8) | (data[at + 6] as number),
-      id: (((data[at + 7] as number) << 24) | ((data[at + 8] as number) << 16) | ((data[at + 9] as number) << 8) | (data[at + 10] as number)) >>> 0,
+      id:
+        (((data[at + 7] as number) << 24) |
+          ((data[at + 8] as number) << 16) |
+          ((data[at + 9] as number) << 8) |
+          (data[at + 10] as number)) >>>
+        0,
       body: data.subarray(at + frameHeaderBytes, end),
     })
     return end
@@ -136,5 +150,11 @@ export class FrameDecoder {
 }
 
 function lengthAt(data: Uint8Array, at: number): number {
-  return (((data[at] as number) << 24) | ((data[at + 1] as number) << 16) | ((data[at + 2] as number) << 8) | (data[at + 3] as number)) >>> 0
+  return (
+    (((data[at] as number) << 24) |
+      ((data[at + 1] as number) << 16) |
+      ((data[at + 2] as number) << 8) |
+      (data[at + 3] as number)) >>>
+    0
+  )
 }

@@ -3,8 +3,15 @@
  * written to; requests beyond the other side's window wait. Knows exactly which requests were never sent.
  */
 import type { TLSSocket } from 'node:tls'
-import { isSkeinError, SkeinError, type ErrorCode } from '../../core/kernel/error.js'
-import { type Frame, FrameDecoder, type FrameKind, frameHeaderBytes, frameKinds, writeFrameHeader } from '../../core/wire/framing.js'
+import { type ErrorCode, isSkeinError, SkeinError } from '../../core/kernel/error.js'
+import {
+  type Frame,
+  FrameDecoder,
+  type FrameKind,
+  frameHeaderBytes,
+  frameKinds,
+  writeFrameHeader,
+} from '../../core/wire/framing.js'
 import type { Hello } from '../../ports/transport.js'
 
 export const controlTypes = { hello: 1, refuse: 2, goodbye: 3 } as const
@@ -83,7 +90,12 @@ export class Connection {
   }
 
   control(type: number, value: unknown): void {
-    this.push({ kind: frameKinds.control, type, id: 0, body: value === undefined ? emptyBody : Buffer.from(JSON.stringify(value)) })
+    this.push({
+      kind: frameKinds.control,
+      type,
+      id: 0,
+      body: value === undefined ? emptyBody : Buffer.from(JSON.stringify(value)),
+    })
   }
 
   oneWay(type: number, body: Uint8Array): void {
@@ -140,7 +152,12 @@ export class Connection {
     if (request.isSent) this.unanswered -= request.body.length
     while (this.held.length > 0) {
       const next = this.held[0] as { id: number; request: PendingRequest }
-      if (this.pending.get(next.id) === next.request && this.unanswered > 0 && this.unanswered + next.request.body.length > unansweredBytesMax) return
+      if (
+        this.pending.get(next.id) === next.request &&
+        this.unanswered > 0 &&
+        this.unanswered + next.request.body.length > unansweredBytesMax
+      )
+        return
       this.held.shift()
       this.queuedBytes -= next.request.body.length
       if (this.pending.get(next.id) === next.request) this.sendRequest(next.id, next.request)
@@ -227,7 +244,11 @@ export class Connection {
       request.reject(
         request.isSent
           ? new SkeinError('outcome_unknown', `the connection was lost after the request was sent: ${detail}`)
-          : new SkeinError('peer_unreachable', `the connection was lost before the request was sent: ${detail}`, { retryable: true }),
+          : new SkeinError(
+              'peer_unreachable',
+              `the connection was lost before the request was sent: ${detail}`,
+              { retryable: true },
+            ),
       )
     }
   }

@@ -151,7 +151,10 @@ function open(bytes: Buffer, key: Buffer): Buffer | undefined {
     const decipher = createDecipheriv('aes-256-gcm', key, bytes.subarray(5, 17))
     decipher.setAAD(bytes.subarray(0, headerBytes))
     decipher.setAuthTag(bytes.subarray(bytes.length - tagBytes))
-    return Buffer.concat([decipher.update(bytes.subarray(headerBytes, bytes.length - tagBytes)), decipher.final()])
+    return Buffer.concat([
+      decipher.update(bytes.subarray(headerBytes, bytes.length - tagBytes)),
+      decipher.final(),
+    ])
   } catch {
     // The only failure there is: it was not sealed with this key.
     return undefined

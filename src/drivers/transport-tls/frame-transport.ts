@@ -10,7 +10,13 @@ import { SkeinError } from '../../core/kernel/error.js'
 import type { Frame } from '../../core/wire/framing.js'
 import { frameKinds } from '../../core/wire/framing.js'
 import { checkHello } from '../../core/wire/hello.js'
-import type { ConnectionEvent, FrameHandler, FrameTransport, Hello, PeerStats } from '../../ports/transport.js'
+import type {
+  ConnectionEvent,
+  FrameHandler,
+  FrameTransport,
+  Hello,
+  PeerStats,
+} from '../../ports/transport.js'
 import { bindError, boundAddress, parseAddress } from './address.js'
 import { Connection, controlTypes, type PendingRequest } from './connection.js'
 import { type CookieKey, cookieKeys } from './keys.js'
@@ -76,7 +82,8 @@ export class TcpFrameTransport implements FrameTransport {
         ciphers,
         minVersion: 'TLSv1.3',
         handshakeTimeout: this.options.handshakeMs ?? 2_000,
-        pskCallback: (_socket, identity) => this.keys.find((k) => k.id === identity.slice(0, k.id.length))?.psk ?? null,
+        pskCallback: (_socket, identity) =>
+          this.keys.find((k) => k.id === identity.slice(0, k.id.length))?.psk ?? null,
       },
       (socket) => this.accept(socket),
     )
@@ -88,7 +95,10 @@ export class TcpFrameTransport implements FrameTransport {
     })
     server.on('error', (error) => this.note('transport.server_error', { detail: error.message }))
     this.server = server
-    const address = boundAddress(server.address() as { address: string; port: number; family: string }, advertiseHost)
+    const address = boundAddress(
+      server.address() as { address: string; port: number; family: string },
+      advertiseHost,
+    )
     this.hello = { ...hello, address }
     this.sweepTimer = setInterval(() => this.sweep(), sweepMs)
     return address
@@ -111,7 +121,12 @@ export class TcpFrameTransport implements FrameTransport {
     return 'queued'
   }
 
-  request(to: Address, type: number, body: Uint8Array, options: { timeoutMs: number; signal?: AbortSignal }): Promise<Uint8Array> {
+  request(
+    to: Address,
+    type: number,
+    body: Uint8Array,
+    options: { timeoutMs: number; signal?: AbortSignal },
+  ): Promise<Uint8Array> {
     return new Promise((resolve, reject) => {
       const peer = this.peer(to)
       if (this.closing || options.signal?.aborted === true) {
@@ -120,11 +135,23 @@ export class TcpFrameTransport implements FrameTransport {
       }
       const nowMs = now()
       peer.lastUsedMs = nowMs
-      const pending: PendingRequest = { type, body, deadlineMs: nowMs + options.timeoutMs, resolve, reject, isSent: false }
+      const pending: PendingRequest = {
+        type,
+        body,
+        deadlineMs: nowMs + options.timeoutMs,
+        resolve,
+        reject,
+        isSent: false,
+      }
       const { connection } = peer
       const queued = connection === undefined ? peer.queueBytes : connection.backlogBytes
       if (queued + body.length > this.queueBytesMax) {
-        reject(new SkeinError('overloaded', `${queued} bytes wait for ${to}`, { retryable: true, details: { address: to, queued_bytes: queued } }))
+        reject(
+          new SkeinError('overloaded', `${queued} bytes wait for ${to}`, {
+            retryable: true,
+            details: { address: to, queued_bytes: queued },
+          }),
+        )
       } else if (connection !== undefined) {
         const id = connection.request(pending)
         if (options.signal !== undefined) this.abortable(connection, id, pending, options.signal)
@@ -182,7 +209,8 @@ export class TcpFrameTransport implements FrameTransport {
     clearInterval(this.sweepTimer)
     for (const peer of this.peerTable.values()) this.failQueue(peer, 'this node is closing')
     const { server } = this
-    const done = server === undefined ? Promise.resolve() : new Promise<void>((resolve) => server.close(() => resolve()))
+    const done =
+      server === undefined ? Promise.resolve() : new Promise<void>((resolve) => server.close(() => resolve()))
     for (const c of this.connections) c.end('the node is closing')
     const timer = setTimeout(() => {
       for (const c of this.connections) c.destroy('the node is closing')
@@ -214,7 +242,11 @@ export class TcpFrameTransport implements FrameTransport {
   }
 
   private handshakeFailed(error: Error & { code?: string }, socket: TLSSocket): void {
-    this.note('transport.handshake_failed', { remote: socket.remoteAddress ?? '', code: error.code ?? '', detail: explainTls(error) })
+    this.note('transport.handshake_failed', {
+      remote: socket.remoteAddress ?? '',
+      code: error.code ?? '',
+      detail: explainTls(error),
+    })
     socket.destroy()
   }
 
@@ -230,7 +262,8 @@ export class TcpFrameTransport implements FrameTransport {
     const connection = new Connection(socket, isInbound, {
       onControl: (c, type, body) => this.control(c, type, body),
       onFrame: (c, frame) => this.frame(c, frame),
-      onViolation: (c, detail) => this.note('transport.violation', { remote: c.socket.remoteAddress ?? '', detail }),
+      onViolation: (c, detail) =>
+        this.note('transport.violation', { remote: c.socket.remoteAddress ?? '', detail }),
       onClose: (c, detail) => this.gone(c, detail),
     })
     connection.lastUsedMs = now()
@@ -254,7 +287,10 @@ export class TcpFrameTransport implements FrameTransport {
       pskCallback: () => ({ psk: key.psk, identity: `${key.id}:${this.hello?.nodeId ?? ''}` }),
     })
     peer.attempts++
-    const timer = setTimeout(() => socket.destroy(Object.assign(new Error('no connection in time'), { code: 'ETIMEDOUT' })), this.options.handshakeMs ?? 2_000)
+    const timer = setTimeout(
+      () => socket.destroy(Object.assign(new Error('no connection in time'), { code: 'ETIMEDOUT' })),
+      this.options.handshakeMs ?? 2_000,
+    )
     let failure: (Error & { code?: string }) | undefined
     const failed = (): void => {
       clearTimeout(timer)
@@ -279,7 +315,8 @@ export class TcpFrameTransport implements FrameTransport {
         if (peer.dialling === connection) {
           peer.dialling = undefined
           // Inside TLS but never ready: with a wrong key the alert comes after our side finished.
-          if (connection.hello === undefined) this.dialFailed(peer, failure ?? new Error('closed before the hello'))
+          if (connection.hello === undefined)
+            this.dialFailed(peer, failure ?? new Error('closed before the hello'))
         }
       })
       clearTimeout(timer)
@@ -294,8 +331,15 @@ export class TcpFrameTransport implements FrameTransport {
     const detail = error === undefined ? 'closed during the handshake' : explainTls(error)
     this.failQueue(peer, detail)
     const { address } = peer
-    if (error?.code === 'ECONNREFUSED') this.connectionHandler({ type: 'refused', address, detail: 'connection refused' })
-    else if (isWrongKey(error)) this.connectionHandler({ type: 'rejected', address, code: 'bad_cookie', detail: `${address} refuses this node's cookie: give all nodes of a cluster the same --cookie or --cookie-file` })
+    if (error?.code === 'ECONNREFUSED')
+      this.connectionHandler({ type: 'refused', address, detail: 'connection refused' })
+    else if (isWrongKey(error))
+      this.connectionHandler({
+        type: 'rejected',
+        address,
+        code: 'bad_cookie',
+        detail: `${address} refuses this node's cookie: give all nodes of a cluster the same --cookie or --cookie-file`,
+      })
     else this.connectionHandler({ type: 'unreachable', address, detail })
   }
 
@@ -322,7 +366,10 @@ export class TcpFrameTransport implements FrameTransport {
     const theirs = parseHello(body)
     const ours = this.hello as Hello
     if (theirs === undefined) {
-      this.note('transport.violation', { remote: connection.socket.remoteAddress ?? '', detail: 'a hello that cannot be read' })
+      this.note('transport.violation', {
+        remote: connection.socket.remoteAddress ?? '',
+        detail: 'a hello that cannot be read',
+      })
       connection.destroy('a hello that cannot be read')
       return
     }
@@ -336,9 +383,17 @@ export class TcpFrameTransport implements FrameTransport {
     const verdict = checkHello(ours, theirs)
     if (!verdict.ok) {
       const seen = checkHello(theirs, ours)
-      connection.control(controlTypes.refuse, { code: verdict.code, detail: seen.ok ? verdict.detail : seen.detail })
+      connection.control(controlTypes.refuse, {
+        code: verdict.code,
+        detail: seen.ok ? verdict.detail : seen.detail,
+      })
       connection.saidGoodbye = true
-      this.connectionHandler({ type: 'rejected', address: dialled === '' ? theirs.address : dialled, code: verdict.code, detail: verdict.detail })
+      this.connectionHandler({
+        type: 'rejected',
+        address: dialled === '' ? theirs.address : dialled,
+        code: verdict.code,
+        detail: verdict.detail,
+      })
       setTimeout(() => connection.destroy('refused'), 50)
       return
     }
@@ -398,7 +453,8 @@ export class TcpFrameTransport implements FrameTransport {
     if (hello === undefined) return
     const peer = this.peerTable.get(hello.address)
     if (peer === undefined) return
-    for (const key of ['sentBytes', 'receivedBytes', 'sentFrames', 'receivedFrames'] as const) peer.totals[key] += connection[key]
+    for (const key of ['sentBytes', 'receivedBytes', 'sentFrames', 'receivedFrames'] as const)
+      peer.totals[key] += connection[key]
     if (peer.connection !== connection) return
     peer.connection = undefined
     peer.lastSeenMs = Date.now()
@@ -455,13 +511,16 @@ export class TcpFrameTransport implements FrameTransport {
         connection.forget(id)
         request.reject(new SkeinError('timeout', 'no reply in time; it may have been carried out'))
       }
-      if (connection.retiring && connection.pending.size === 0 && nowMs - connection.lastUsedMs > 1_000) connection.end('another connection is used')
+      if (connection.retiring && connection.pending.size === 0 && nowMs - connection.lastUsedMs > 1_000)
+        connection.end('another connection is used')
     }
     for (const peer of this.peerTable.values()) this.sweepPeer(peer, nowMs)
   }
 
   private sweepPeer(peer: Peer, nowMs: number): void {
-    const expired = peer.queue.filter((item) => 'reject' in item && item.deadlineMs <= nowMs) as PendingRequest[]
+    const expired = peer.queue.filter(
+      (item) => 'reject' in item && item.deadlineMs <= nowMs,
+    ) as PendingRequest[]
     if (expired.length > 0) {
       peer.queue = peer.queue.filter((item) => !expired.includes(item as PendingRequest))
       for (const request of expired) {
@@ -473,8 +532,15 @@ export class TcpFrameTransport implements FrameTransport {
     const idleMs = this.options.idleMs ?? 60_000
     if (connection === undefined) {
       if (peer.isKept && peer.dialling === undefined && nowMs >= peer.redialAtMs) this.dial(peer, false)
-      else if (!peer.isKept && peer.dialling === undefined && nowMs - peer.lastUsedMs > 3_600_000) this.peerTable.delete(peer.address)
-    } else if (!peer.isKept && !connection.isInbound && connection.pending.size === 0 && nowMs - Math.max(peer.lastUsedMs, connection.lastUsedMs) > idleMs) connection.end('idle')
+      else if (!peer.isKept && peer.dialling === undefined && nowMs - peer.lastUsedMs > 3_600_000)
+        this.peerTable.delete(peer.address)
+    } else if (
+      !peer.isKept &&
+      !connection.isInbound &&
+      connection.pending.size === 0 &&
+      nowMs - Math.max(peer.lastUsedMs, connection.lastUsedMs) > idleMs
+    )
+      connection.end('idle')
   }
 
   private peer(address: Address): Peer {
@@ -517,7 +583,10 @@ function now(): number {
 }
 
 function unreachable(address: Address, detail: string): SkeinError {
-  return new SkeinError('peer_unreachable', `${address}: ${detail}`, { retryable: true, details: { address } })
+  return new SkeinError('peer_unreachable', `${address}: ${detail}`, {
+    retryable: true,
+    details: { address },
+  })
 }
 
 function parseJson(body: Uint8Array): unknown {
@@ -532,7 +601,12 @@ function parseHello(body: Uint8Array): Hello | undefined {
   if (body.length > 8_192) return undefined
   const h = parseJson(body) as Record<string, unknown>
   const texts = ['clusterName', 'nodeId', 'bootId', 'address', 'storeIdentity', 'journalIdentity'] as const
-  if (!texts.every((k) => typeof h[k] === 'string') || typeof h.protocolMin !== 'number' || typeof h.protocolMax !== 'number') return undefined
+  if (
+    !texts.every((k) => typeof h[k] === 'string') ||
+    typeof h.protocolMin !== 'number' ||
+    typeof h.protocolMax !== 'number'
+  )
+    return undefined
   return h as unknown as Hello
 }
 
@@ -543,7 +617,18 @@ function isWrongKey(error: (Error & { code?: string }) | undefined): boolean {
 
 function explainTls(error: Error & { code?: string }): string {
   const code = error.code ?? ''
-  if (code === 'ERR_SSL_WRONG_VERSION_NUMBER' || code.includes('HTTP_REQUEST') || code.includes('UNEXPECTED_MESSAGE')) return `not the peer protocol (${code})`
-  if (code.includes('PSK') || code.includes('BINDER') || code.includes('NO_SHARED') || code.includes('NO_SUITABLE')) return `another cookie (${code})`
+  if (
+    code === 'ERR_SSL_WRONG_VERSION_NUMBER' ||
+    code.includes('HTTP_REQUEST') ||
+    code.includes('UNEXPECTED_MESSAGE')
+  )
+    return `not the peer protocol (${code})`
+  if (
+    code.includes('PSK') ||
+    code.includes('BINDER') ||
+    code.includes('NO_SHARED') ||
+    code.includes('NO_SUITABLE')
+  )
+    return `another cookie (${code})`
   return code === '' ? error.message : code
 }

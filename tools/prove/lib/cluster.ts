@@ -42,10 +42,28 @@ export class ProcessNode {
 
   /** Resolves when the node says it is up. */
   start(): Promise<NodeFacts> {
-    const peers = this.cluster.nodes.flatMap((n) => (n === this || n.peerPort === 0 ? [] : [`127.0.0.1:${n.peerPort}`]))
-    const args = ['start', '--json', '--node-id', this.id, '--port', String(this.port), '--peer-port', String(this.peerPort), '--data-dir', join(this.cluster.dir, this.id), '--log-level', 'warn', ...this.cluster.extra]
+    const peers = this.cluster.nodes.flatMap((n) =>
+      n === this || n.peerPort === 0 ? [] : [`127.0.0.1:${n.peerPort}`],
+    )
+    const args = [
+      'start',
+      '--json',
+      '--node-id',
+      this.id,
+      '--port',
+      String(this.port),
+      '--peer-port',
+      String(this.peerPort),
+      '--data-dir',
+      join(this.cluster.dir, this.id),
+      '--log-level',
+      'warn',
+      ...this.cluster.extra,
+    ]
     if (peers.length > 0) args.push('--peer', ...peers)
-    const child = spawn(process.execPath, [join(root, 'bin/skein.js'), ...args], { stdio: ['ignore', 'pipe', 'pipe'] })
+    const child = spawn(process.execPath, [join(root, 'bin/skein.js'), ...args], {
+      stdio: ['ignore', 'pipe', 'pipe'],
+    })
     this.child = child
     child.stderr.setEncoding('utf8')
     child.stderr.on('data', (text: string) => {
@@ -63,7 +81,9 @@ export class ProcessNode {
         this.peerPort = Number(this.facts.peer.split(':').at(-1))
         up(this.facts)
       })
-      child.once('exit', (code, signal) => failed(new Error(`${this.id} ended (${signal ?? code}): ${this.stderr.slice(-500)}`)))
+      child.once('exit', (code, signal) =>
+        failed(new Error(`${this.id} ended (${signal ?? code}): ${this.stderr.slice(-500)}`)),
+      )
     })
   }
 
@@ -103,14 +123,26 @@ export class ProcessCluster {
   /** Everybody sees everybody online, there is a leader, and all shards are open and evenly owned. */
   async isWhole(): Promise<boolean> {
     for (const node of this.nodes) {
-      const list = (await json(node.http, '/api/cluster/nodes').catch(() => undefined)) as { nodes: NodeJson[] } | undefined
-      if (list === undefined || list.nodes.filter((n) => n.status === 'online' && n.healthy).length !== this.nodes.length) return false
+      const list = (await json(node.http, '/api/cluster/nodes').catch(() => undefined)) as
+        | { nodes: NodeJson[] }
+        | undefined
+      if (
+        list === undefined ||
+        list.nodes.filter((n) => n.status === 'online' && n.healthy).length !== this.nodes.length
+      )
+        return false
       if (!list.nodes.some((n) => n.is_leader)) return false
-      const { shards } = (await json(node.http, '/api/cluster/shards')) as { shards: { owner: string | null; state: string }[] }
+      const { shards } = (await json(node.http, '/api/cluster/shards')) as {
+        shards: { owner: string | null; state: string }[]
+      }
       if (shards.some((s) => s.owner === null || s.state !== 'open')) return false
       const counts = new Map<string, number>()
       for (const s of shards) counts.set(s.owner as string, (counts.get(s.owner as string) ?? 0) + 1)
-      if (counts.size !== this.nodes.length || Math.max(...counts.values()) - Math.min(...counts.values()) > 1) return false
+      if (
+        counts.size !== this.nodes.length ||
+        Math.max(...counts.values()) - Math.min(...counts.values()) > 1
+      )
+        return false
     }
     return true
   }
@@ -140,8 +172,25 @@ export async function json(http: string, path: string, timeoutMs = 2_000): Promi
   return response.json()
 }
 
-export async function publish(http: string, events: unknown, timeoutMs = 10_000): Promise<{ status: number; body: { results?: { id: string; status: string; shard: number; offset: number; error?: { retryable?: boolean; code?: string; detail?: string } }[] } }> {
-  const text = Array.isArray(events) ? events.map((e) => JSON.stringify(e)).join('\n') : JSON.stringify(events)
+export async function publish(
+  http: string,
+  events: unknown,
+  timeoutMs = 10_000,
+): Promise<{
+  status: number
+  body: {
+    results?: {
+      id: string
+      status: string
+      shard: number
+      offset: number
+      error?: { retryable?: boolean; code?: string; detail?: string }
+    }[]
+  }
+}> {
+  const text = Array.isArray(events)
+    ? events.map((e) => JSON.stringify(e)).join('\n')
+    : JSON.stringify(events)
   const response = await fetch(`http://${http}/api/events`, {
     method: 'POST',
     headers: { 'content-type': Array.isArray(events) ? 'application/x-ndjson' : 'application/json' },
@@ -156,7 +205,11 @@ export function sleep(ms: number): Promise<void> {
 }
 
 /** Asks every 5 ms; returns how long it took. Throws what it waited for. */
-export async function until(isTrue: () => boolean | Promise<boolean>, limitMs: number, what: string): Promise<number> {
+export async function until(
+  isTrue: () => boolean | Promise<boolean>,
+  limitMs: number,
+  what: string,
+): Promise<number> {
   const startMs = performance.now()
   for (;;) {
     if (await isTrue()) return performance.now() - startMs
