@@ -8,6 +8,7 @@ import type { Address, NodeId } from '../core/kernel/brand.js'
 export interface DatagramTransport extends AsyncDisposable {
   /** Binds; returns the address that others can send to. Throws `port_in_use`, `bad_address`. */
   open(): Promise<Address>
+  /** Largest datagram that `send` takes; larger ones are counted as dropped. */
   readonly datagramBytesMax: number
   /** Never throws for a peer's sake, never queues without a limit; what cannot be sent is counted and dropped. */
   send(to: Address, datagram: Uint8Array): void
@@ -71,10 +72,18 @@ export interface PeerStats {
   readonly queuedBytes: number
   /** Dials since the last success. */
   readonly attemptCount: number
+  /** Where the driver has a breaker. `open`: the last dial failed and the next is not due, requests fail at once; `half_open`: one dial is tried. */
+  readonly circuit?: 'closed' | 'open' | 'half_open'
+  /** Until the backoff ends, 0 when it has. */
+  readonly retryInMs?: number
+  /** Wall clock, when bytes last came; 0 for never. */
   readonly lastSeenMs: number
 }
 
-/** `reply` is present for requests and must be called once, with a body or an error; later or second calls are ignored. */
+/**
+ * `reply` is present for requests and must be called once, with a body or an error; later or second calls are ignored. `body` may be a view of a larger
+ * buffer: copy it to keep it for long.
+ */
 export type FrameHandler = (frame: {
   readonly from: Hello
   readonly type: number
@@ -83,13 +92,18 @@ export type FrameHandler = (frame: {
 }) => void
 
 /**
- * Errors of `request`: `peer_unreachable` and `overloaded`: certainly not delivered, may be sent elsewhere. `outcome_unknown` (the connection was lost
- * after sending) and `timeout`: may have been carried out. An error that the other side replied arrives with its own code.
+ * Errors of `request`: `peer_unreachable`, `overloaded` and `closed`: certainly not delivered, may be sent elsewhere. `outcome_unknown` (the connection was
+ * lost after sending), `timeout` and `aborted`: may have been carried out. An error that the other side replied arrives with its own code.
+ * `send` throws and `request` rejects with `frame_too_large` for a body over 16 MiB less the header. Bodies must not be changed after the call.
+ * One-way frames arrive in order, and so do requests; a request that waits for the peer's credit may be overtaken by one-way frames.
  */
 export interface FrameTransport extends AsyncDisposable {
   /** Binds and accepts; returns the address to advertise. */
   open(hello: Omit<Hello, 'address'>): Promise<Address>
-  /** One way, at most once. `full`: the peer's queue is at its limit, nothing was queued. Dials if needed. */
+  /**
+   * One way, at most once. `full`: the peer's queue is at its limit; `closed`: this transport is not open, or there is no connection and the last dial
+   * failed a moment ago. In both cases nothing was queued. Dials if needed.
+   */
   send(to: Address, type: number, body: Uint8Array): 'queued' | 'full' | 'closed'
   request(
     to: Address,

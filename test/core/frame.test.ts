@@ -46,7 +46,11 @@ function collector(bytesMax?: number) {
   return { seen, decoder }
 }
 
-function pushInPieces(decoder: FrameDecoder, bytes: Uint8Array, sizes: readonly number[]): string | undefined {
+function pushInPieces(
+  decoder: FrameDecoder,
+  bytes: Uint8Array,
+  sizes: readonly number[],
+): string | undefined {
   let at = 0
   let turn = 0
   let violation: string | undefined
@@ -120,7 +124,11 @@ describe('frames', () => {
     const bytes = new Uint8Array(frameBytesMax)
     writeFrameHeader(bytes, 0, frameKinds.reply, 7, 9, frameBytesMax - frameHeaderBytes)
     let received = 0
-    const decoder = new FrameDecoder({ takeFrame: (_kind, _type, _id, body) => void (received = body.length) })
+    const decoder = new FrameDecoder({
+      takeFrame: (_kind, _type, _id, body) => {
+        received = body.length
+      },
+    })
     for (let at = 0; at < bytes.length; at += 100_000) decoder.push(bytes.subarray(at, at + 100_000))
     expect(received).toBe(frameBytesMax - frameHeaderBytes)
     writeFrameHeader(bytes, 0, frameKinds.reply, 7, 9, frameBytesMax - frameHeaderBytes + 1)

@@ -1,0 +1,486 @@
+/**
+ * Pooled connections between nodes: TLS 1.3 with a key from the cookie (mutual authentication and forward secrecy from
+ * OpenSSL), one connection per pair of nodes, dialled when needed, kept where asked, redialled with jittered backoff. A
+ * lost connection is redialled at once: "lost", then "refused", is the fastest evidence that a process is gone.
+ *
+ * This file is the port's face and the switchboard between listener, dials, peers and connections. How bytes travel is
+ * `connection.ts`, when to dial is `peer.ts`; what frames mean to the cluster must not live here.
+ */
+import { performance } from 'node:perf_hooks'
+import type { SecureContext, TLSSocket } from 'node:tls'
+import type { Address } from '../../core/kernel/brand.js'
+import { SkeinError } from '../../core/kernel/error.js'
+import { frameBodyBytesMax } from '../../core/wire/frame.js'
+import { checkHello } from '../../core/wire/hello.js'
+import type {
+  ConnectionEvent,
+  FrameHandler,
+  FrameTransport,
+  Hello,
+  PeerStats,
+} from '../../ports/transport.js'
+import { boundAddress } from './address.js'
+import { Connection, type ConnectionOwner } from './connection.js'
+import { dial, makeClientContext } from './dial.js'
+import { type Credit, decodeGreeting, decodeRefusal } from './greeting.js'
+import { HandlerGate } from './handler-gate.js'
+import { type CookieKey, cookieKeys } from './keys.js'
+import { Listener } from './listener.js'
+import { NoteLimiter } from './note-limiter.js'
+import { Peer, type Pool, unreachable } from './peer.js'
+import { DeadlineWheel, PendingRequest } from './pending-request.js'
+
+/** Every limit has a default; time in ms, sizes in bytes. */
+export interface TcpFrameTransportOptions {
+  /** Where to bind. Port 0 lets the system choose. */
+  readonly host: string
+  readonly port: number
+  /** Host that others are told, where it differs from the bound one. */
+  readonly advertiseHost?: string | undefined
+  /** The first is shown when dialling, all are accepted: that is how a cookie is changed without a gap. */
+  readonly cookies: readonly Uint8Array[]
+  /** What may wait for one peer: over it `send` says full, `request` fails as overloaded. Default 32 MiB. */
+  readonly queueBytesMax?: number
+  /** Requests of one peer that may be unanswered at a time; more wait at its end. 1 to 65,535, default 1,024. */
+  readonly requestsPerPeerMax?: number
+  /** Their bytes. Default 8 MiB; a single larger request is let through alone. */
+  readonly requestBytesPerPeerMax?: number
+  /** Requests worked on at a time, over all peers. Default 4,096. */
+  readonly handlersMax?: number
+  /** A connection that we dialled, do not keep, and that carried nothing for so long is closed. Default 60,000. */
+  readonly idleTimeoutMs?: number
+  /** For TCP and TLS, and again for the hello. Default 2,000. */
+  readonly handshakeTimeoutMs?: number
+  /** Default 4,096. */
+  readonly connectionsMax?: number
+  /** Default 1,024: many nodes may share a host. */
+  readonly connectionsPerRemoteMax?: number
+  /** Sustained; twice as many at once. Default 100. */
+  readonly handshakesPerRemotePerSecondMax?: number
+  /** What a person may want to know of: garbage on the port, limits reached. At most 5 a second of one kind. */
+  readonly onNote?: (event: string, fields: Record<string, unknown>) => void
+  /** For the jitter of redials: 0 up to 1. */
+  readonly random?: () => number
+}
+
+const sweepMs = 1_000
+const peersMax = 16_384
+/** A peer that nobody used for so long is forgotten, with its counters. */
+const forgetMs = 600_000
+/** For the other end to agree to a retirement, and for a peer that answers nothing any more. */
+const stuckMs = 10_000
+const defaultCloseMs = 1_000
+
+export class TcpFrameTransport implements FrameTransport, ConnectionOwner, Pool {
+  readonly gate: HandlerGate
+  readonly credit: Credit
+  readonly queueBytesMax: number
+  readonly random: () => number
+  frameHandler: FrameHandler = () => undefined
+  isClosing = false
+  private readonly options: TcpFrameTransportOptions
+  private readonly keys: readonly CookieKey[]
+  private readonly context: SecureContext = makeClientContext()
+  private readonly table = new Map<Address, Peer>()
+  /** Addresses that turned out to be another name of a connected peer. */
+  private readonly aliases = new Map<Address, Peer>()
+  private readonly connections = new Set<Connection>()
+  private readonly dials = new Set<() => void>()
+  private readonly wheel = new DeadlineWheel()
+  private readonly notes: NoteLimiter
+  private readonly listener: Listener
+  private hello: Hello | undefined
+  private sweeper: NodeJS.Timeout | undefined
+  private connectionHandler: (event: ConnectionEvent) => void = () => undefined
+
+  /** Throws `bad_cookie` without a cookie. */
+  constructor(options: TcpFrameTransportOptions) {
+    this.options = options
+    this.keys = cookieKeys(options.cookies)
+    this.gate = new HandlerGate(options.handlersMax ?? 4_096)
+    this.credit = {
+      requestsMax: options.requestsPerPeerMax ?? 1_024,
+      requestBytesMax: options.requestBytesPerPeerMax ?? 8 * 1024 * 1024,
+    }
+    this.queueBytesMax = options.queueBytesMax ?? 32 * 1024 * 1024
+    this.random = options.random ?? Math.random
+    this.notes = new NoteLimiter(options.onNote)
+    this.listener = new Listener(
+      this.keys,
+      {
+        handshakeTimeoutMs: this.handshakeTimeoutMs,
+        connectionsMax: options.connectionsMax ?? 4_096,
+        connectionsPerRemoteMax: options.connectionsPerRemoteMax ?? 1_024,
+        handshakesPerRemotePerSecondMax: options.handshakesPerRemotePerSecondMax ?? 100,
+      },
+      {
+        accepted: (socket) => this.accept(socket),
+        badCookie: (remote, nodeId) => this.badCookie(remote, nodeId),
+        note: (event, fields) => this.note(event, fields),
+      },
+    )
+  }
+
+  async open(hello: Omit<Hello, 'address'>): Promise<Address> {
+    const { host, port, advertiseHost } = this.options
+    const address = boundAddress(await this.listener.open(host, port), advertiseHost)
+    this.hello = { ...hello, address }
+    this.sweeper = setInterval(() => this.sweep(), sweepMs)
+    this.sweeper.unref()
+    return address
+  }
+
+  send(to: Address, type: number, body: Uint8Array): 'queued' | 'full' | 'closed' {
+    if (this.hello === undefined || this.isClosing) return 'closed'
+    checkSize(body)
+    const peer = this.peerFor(to)
+    if (peer === undefined) return 'full'
+    peer.lastUsedMs = performance.now()
+    if (peer.queuedBytes + body.length > this.queueBytesMax) return 'full'
+    if (peer.connection !== undefined) peer.connection.oneWay(type, body)
+    else if (peer.dial(false)) peer.waitOneWay(type, body)
+    else return 'closed'
+    return 'queued'
+  }
+
+  request(
+    to: Address,
+    type: number,
+    body: Uint8Array,
+    options: { timeoutMs: number; signal?: AbortSignal },
+  ): Promise<Uint8Array> {
+    return new Promise((resolve, reject) => {
+      const peer = this.peerFor(to)
+      const refusal = this.whyNotSent(to, peer, body, options.signal)
+      if (peer === undefined || refusal !== undefined) {
+        reject(refusal)
+        return
+      }
+      const request = new PendingRequest(this.wheel, type, body, options.timeoutMs, resolve, reject)
+      if (options.signal !== undefined) request.watch(options.signal)
+      peer.lastUsedMs = performance.now()
+      if (peer.connection !== undefined) peer.connection.request(request)
+      else if (peer.dial(false)) peer.waitRequest(request)
+      else request.fail(unreachable(to, 'the last dial failed a moment ago', peer.retryInMs))
+    })
+  }
+
+  private whyNotSent(
+    to: Address,
+    peer: Peer | undefined,
+    body: Uint8Array,
+    signal: AbortSignal | undefined,
+  ): SkeinError | undefined {
+    if (this.hello === undefined || this.isClosing) {
+      return new SkeinError('closed', 'this transport is not open; the request was not sent')
+    }
+    if (signal?.aborted === true) {
+      return new SkeinError('aborted', 'the caller gave the request up before it was sent', {
+        cause: signal.reason,
+      })
+    }
+    if (body.length > frameBodyBytesMax) return tooLarge(body)
+    const queuedBytes = peer?.queuedBytes ?? Number.POSITIVE_INFINITY
+    if (queuedBytes + body.length <= this.queueBytesMax) return undefined
+    const detail = peer === undefined ? 'too many peers are known' : `${queuedBytes} bytes wait for ${to}`
+    return new SkeinError('overloaded', `${detail}; the request was not sent`, {
+      retryable: true,
+      details: { address: to, queued_bytes: peer === undefined ? 0 : queuedBytes },
+    })
+  }
+
+  keep(to: Address): void {
+    const peer = this.peerFor(to)
+    if (peer === undefined || this.hello === undefined) return
+    peer.keptBy.add(to)
+    if (!this.isClosing) peer.dial(true)
+  }
+
+  unkeep(to: Address): void {
+    for (const peer of this.table.values()) {
+      if (peer.keptBy.delete(to)) peer.lastUsedMs = performance.now()
+    }
+  }
+
+  redial(to: Address): void {
+    if (this.hello !== undefined && !this.isClosing) this.peerFor(to)?.dial(true)
+  }
+
+  onFrame(handler: FrameHandler): void {
+    this.frameHandler = handler
+  }
+
+  onConnection(handler: (event: ConnectionEvent) => void): void {
+    this.connectionHandler = handler
+  }
+
+  peers(): readonly PeerStats[] {
+    const live = new Map<Address, Connection[]>()
+    for (const connection of this.connections) {
+      if (connection.hello === undefined) continue
+      const { address } = connection.hello
+      const known = live.get(address)
+      if (known === undefined) live.set(address, [connection])
+      else known.push(connection)
+    }
+    return [...this.table.values()].map((peer) => statsOf(peer, live.get(peer.address) ?? []))
+  }
+
+  /** What strangers did: handshakes that failed, connections turned away by a limit. */
+  strangers(): { readonly failed: number; readonly turnedAway: number } {
+    const { failed, turnedAway } = this.listener
+    return { failed, turnedAway }
+  }
+
+  async close(options: { deadlineMs?: number } = {}): Promise<void> {
+    if (this.isClosing) return
+    this.isClosing = true
+    const deadlineMs = options.deadlineMs ?? defaultCloseMs
+    clearInterval(this.sweeper)
+    for (const giveUp of this.dials) giveUp()
+    for (const peer of this.table.values()) {
+      peer.stop()
+      peer.failWaiting(() => new SkeinError('closed', 'this node is closing; the request was not sent'))
+    }
+    const isClosed = this.hello === undefined ? Promise.resolve() : this.listener.close()
+    await this.handlersDone(performance.now() + deadlineMs / 2)
+    for (const connection of this.connections) connection.goodbye('the node is closing')
+    const timer = setTimeout(() => this.destroyAll(), deadlineMs / 2)
+    for (const connection of this.connections)
+      if (connection.hello === undefined) connection.destroy('closing')
+    await isClosed
+    clearTimeout(timer)
+    this.destroyAll()
+    this.wheel.stop()
+  }
+
+  async [Symbol.asyncDispose](): Promise<void> {
+    await this.close()
+  }
+
+  /** Those at work get a chance to answer. */
+  private async handlersDone(untilMs: number): Promise<void> {
+    while (this.gate.running > 0 && performance.now() < untilMs) {
+      await new Promise((resolve) => setTimeout(resolve, 5))
+    }
+  }
+
+  private destroyAll(): void {
+    this.listener.destroyAll()
+    for (const connection of this.connections) connection.destroy('the node is closing')
+  }
+
+  // Pool: what peers ask for.
+
+  get nodeId(): string {
+    return this.hello?.nodeId ?? ''
+  }
+
+  beginDial(peer: Peer): object {
+    const giveUp = dial(
+      {
+        address: peer.address,
+        key: this.keys[0] as CookieKey,
+        nodeId: this.nodeId,
+        context: this.context,
+        timeoutMs: this.handshakeTimeoutMs,
+      },
+      (result) => {
+        this.dials.delete(giveUp)
+        if ('type' in result) peer.dialFailed(result)
+        else peer.dialling = this.adoptSocket(result, peer.address)
+      },
+    )
+    this.dials.add(giveUp)
+    return giveUp
+  }
+
+  emit(event: ConnectionEvent): void {
+    if (!this.isClosing) this.connectionHandler(event)
+  }
+
+  // Handshakes.
+
+  private accept(socket: TLSSocket): void {
+    if (this.isClosing) socket.destroy()
+    else this.adoptSocket(socket, '')
+  }
+
+  private adoptSocket(socket: TLSSocket, dialled: Address): Connection {
+    const connection = new Connection(socket, dialled, this)
+    this.connections.add(connection)
+    if (dialled !== '') connection.greet(this.hello as Hello)
+    const timer = setTimeout(() => {
+      if (connection.hello === undefined) connection.destroy('no hello in time')
+    }, this.handshakeTimeoutMs)
+    socket.once('close', () => clearTimeout(timer))
+    return connection
+  }
+
+  takeHello(connection: Connection, body: Uint8Array): void {
+    const greeting = decodeGreeting(body)
+    if (greeting === undefined) {
+      this.note('transport.violation', { remote: connection.remote, detail: 'a hello that cannot be read' })
+      connection.destroy('a hello that cannot be read')
+      return
+    }
+    const ours = this.hello as Hello
+    const theirs = greeting.hello
+    if (theirs.nodeId === ours.nodeId && theirs.bootId === ours.bootId) {
+      connection.refuse({ code: 'self', detail: 'this is the node itself' })
+      return
+    }
+    const verdict = checkHello(ours, theirs)
+    if (!verdict.ok) {
+      // The words are for the reader: theirs for them, ours for us.
+      const inverse = checkHello(theirs, ours)
+      const { code, detail } = verdict
+      connection.refuse({ code, detail: inverse.ok ? detail : inverse.detail })
+      this.rejected(connection, theirs.address, code, detail)
+      return
+    }
+    if (connection.isInbound) connection.greet(ours)
+    connection.open(theirs, greeting.credit)
+    this.settle(connection, theirs)
+  }
+
+  takeRefusal(connection: Connection, body: Uint8Array): void {
+    const { code, detail } = decodeRefusal(body)
+    if (code === 'self') this.diallerOf(connection)?.dialFailed({ type: 'self', detail })
+    else this.rejected(connection, connection.hello?.address ?? connection.remote, code, detail)
+  }
+
+  private rejected(connection: Connection, address: Address, code: string, detail: string): void {
+    const dialler = this.diallerOf(connection)
+    if (dialler !== undefined) dialler.dialFailed({ type: 'rejected', code, detail })
+    else this.emit({ type: 'rejected', address, code, detail })
+  }
+
+  private badCookie(remote: string, nodeId: string): void {
+    const who = nodeId === '' ? 'a node' : `a node that calls itself "${nodeId}"`
+    const detail = `${who} at ${remote} has another cookie; give all nodes of a cluster the same --cookie or --cookie-file`
+    this.emit({ type: 'rejected', address: remote, code: 'bad_cookie', detail })
+  }
+
+  /** The peer whose dial this connection is, as long as it is undecided. */
+  private diallerOf(connection: Connection): Peer | undefined {
+    const peer = this.table.get(connection.dialled)
+    return peer?.dialling === connection ? peer : undefined
+  }
+
+  private settle(connection: Connection, hello: Hello): void {
+    const dialler = this.diallerOf(connection)
+    const peer = this.peerFor(hello.address, true) as Peer
+    if (dialler !== undefined) {
+      dialler.dialling = undefined
+      if (dialler !== peer) this.mergeAlias(dialler, peer)
+    }
+    peer.adopt(connection)
+  }
+
+  /** The dialled address is another name of the peer: what waited there goes its way, until the peer is lost. */
+  private mergeAlias(alias: Peer, peer: Peer): void {
+    for (const item of alias.takeWaiting()) {
+      if (item instanceof PendingRequest) peer.waitRequest(item)
+      else peer.waitOneWay(item.type, item.body)
+    }
+    for (const address of alias.keptBy) peer.keptBy.add(address)
+    peer.lastUsedMs = Math.max(peer.lastUsedMs, alias.lastUsedMs)
+    alias.stop()
+    this.table.delete(alias.address)
+    this.aliases.set(alias.address, peer)
+  }
+
+  takeRetire(connection: Connection): void {
+    if (connection.hello !== undefined) this.table.get(connection.hello.address)?.retire(connection)
+  }
+
+  closed(connection: Connection, detail: string, unsent: PendingRequest[]): void {
+    this.connections.delete(connection)
+    const { hello } = connection
+    if (hello === undefined) {
+      const peer = this.diallerOf(connection)
+      peer?.dialFailed({ type: 'unreachable', detail: `${peer.address}: ${detail}` })
+      return
+    }
+    const peer = this.peerFor(hello.address, true) as Peer
+    peer.connectionClosed(connection, detail, unsent)
+    if (peer.connection !== undefined) return
+    for (const [alias, target] of this.aliases) if (target === peer) this.aliases.delete(alias)
+  }
+
+  note(event: string, fields: Record<string, unknown>): void {
+    this.notes.note(event, fields)
+  }
+
+  // Upkeep.
+
+  private sweep(): void {
+    const nowMs = performance.now()
+    for (const connection of this.connections) {
+      connection.trim()
+      const isUnanswered = connection.retireSentAtMs > 0 && !connection.retireReceived
+      if (isUnanswered && nowMs - connection.retireSentAtMs > stuckMs)
+        connection.destroy('no answer to retire')
+      else if (connection.isStuck && nowMs - connection.lastReceivedMs > stuckMs) {
+        connection.destroy('it answers nothing')
+      }
+    }
+    for (const peer of this.table.values()) {
+      const { connection } = peer
+      if (connection !== undefined) this.closeIfIdle(peer, connection, nowMs)
+      else if (peer.isIdle && nowMs - peer.lastUsedMs > forgetMs) this.table.delete(peer.address)
+    }
+  }
+
+  private closeIfIdle(peer: Peer, connection: Connection, nowMs: number): void {
+    const idleMs = Math.min(nowMs - peer.lastUsedMs, nowMs - connection.lastReceivedMs)
+    const isOurs = !connection.isInbound && peer.keptBy.size === 0
+    if (isOurs && connection.isQuiet && idleMs > (this.options.idleTimeoutMs ?? 60_000))
+      peer.retire(connection)
+  }
+
+  /** Undefined when the table is full and the address new. */
+  private peerFor(address: Address, always = false): Peer | undefined {
+    const known = this.table.get(address) ?? this.aliases.get(address)
+    if (known !== undefined) return known
+    if (this.table.size >= peersMax && !always) return undefined
+    const peer = new Peer(address, this)
+    this.table.set(address, peer)
+    return peer
+  }
+
+  private get handshakeTimeoutMs(): number {
+    return this.options.handshakeTimeoutMs ?? 2_000
+  }
+}
+
+function statsOf(peer: Peer, connections: readonly Connection[]): PeerStats {
+  const stats = { ...peer.totals }
+  let lastSeenMs = peer.lastSeenMs
+  for (const c of connections) {
+    stats.sentBytes += c.sentBytes
+    stats.receivedBytes += c.receivedBytes
+    stats.sentFrames += c.sentFrames
+    stats.receivedFrames += c.receivedFrames
+    lastSeenMs = Math.max(lastSeenMs, c.lastSeenMs)
+  }
+  return {
+    ...stats,
+    address: peer.address,
+    connected: peer.connection !== undefined,
+    queuedBytes: peer.queuedBytes,
+    attemptCount: peer.attemptCount,
+    circuit: peer.circuit,
+    retryInMs: peer.retryInMs,
+    lastSeenMs,
+  }
+}
+
+function checkSize(body: Uint8Array): void {
+  if (body.length > frameBodyBytesMax) throw tooLarge(body)
+}
+
+function tooLarge(body: Uint8Array): SkeinError {
+  return new SkeinError('frame_too_large', `a body of ${body.length} bytes; ${frameBodyBytesMax} are allowed`)
+}

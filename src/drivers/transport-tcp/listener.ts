@@ -1,0 +1,160 @@
+/**
+ * The listening side: accepts TLS 1.3 with the pre-shared key, and keeps strangers cheap: a deadline for the handshake,
+ * limits on connections and on handshakes per remote address. What is said after the handshake is not its business.
+ */
+import type { AddressInfo, Socket } from 'node:net'
+import { performance } from 'node:perf_hooks'
+import { createServer, type Server, type TLSSocket } from 'node:tls'
+import { bindError, formatAddress } from './address.js'
+import { tlsCiphers } from './dial.js'
+import { type CookieKey, readPskIdentity } from './keys.js'
+
+export interface ListenerLimits {
+  readonly handshakeTimeoutMs: number
+  readonly connectionsMax: number
+  readonly connectionsPerRemoteMax: number
+  /** Sustained; twice as many at once. */
+  readonly handshakesPerRemotePerSecondMax: number
+}
+
+export interface ListenerEvents {
+  accepted(socket: TLSSocket): void
+  /** A node with a cookie that is not ours. `nodeId` is what it claims. */
+  badCookie(remote: string, nodeId: string): void
+  note(event: string, fields: Record<string, unknown>): void
+}
+
+interface Remote {
+  connections: number
+  tokens: number
+  atMs: number
+}
+
+const remotesMax = 16_384
+
+export class Listener {
+  /** Handshakes that came to nothing: garbage, wrong cookies, silence. */
+  failed = 0
+  /** Connections turned away by a limit. */
+  turnedAway = 0
+  private readonly limits: ListenerLimits
+  private readonly events: ListenerEvents
+  private readonly remotes = new Map<string, Remote>()
+  private readonly identities = new WeakMap<object, string>()
+  private readonly raw = new Set<Socket>()
+  private readonly server: Server
+  private isClosing = false
+
+  constructor(keys: readonly CookieKey[], limits: ListenerLimits, events: ListenerEvents) {
+    this.limits = limits
+    this.events = events
+    this.server = createServer({
+      ciphers: tlsCiphers,
+      minVersion: 'TLSv1.3',
+      handshakeTimeout: limits.handshakeTimeoutMs,
+      noDelay: true,
+      pskCallback: (socket, identity) => {
+        this.identities.set(socket, identity)
+        const { keyId } = readPskIdentity(identity)
+        return keys.find((key) => key.id === keyId)?.psk ?? null
+      },
+    })
+    this.server.maxConnections = limits.connectionsMax
+    this.server.on('connection', (socket: Socket) => this.limit(socket))
+    this.server.on('secureConnection', (socket) => this.accept(socket))
+    this.server.on('tlsClientError', (error, socket) => this.fail(error, socket))
+    this.server.on('drop', () => this.turnAway('', 'connectionsMax'))
+  }
+
+  /** Throws `port_in_use`, `bad_address`. */
+  async open(host: string, port: number): Promise<AddressInfo> {
+    const { server } = this
+    await new Promise<void>((resolve, reject) => {
+      const onError = (error: Error): void => reject(bindError(error, 'TCP', host, port))
+      server.once('error', onError)
+      server.listen(port, host, () => {
+        server.off('error', onError)
+        resolve()
+      })
+    })
+    server.on('error', (error) => this.events.note('transport.server_error', { detail: error.message }))
+    return server.address() as AddressInfo
+  }
+
+  /** Accepts no more; resolves when the last accepted connection is closed. */
+  close(): Promise<void> {
+    this.isClosing = true
+    return new Promise((resolve) => this.server.close(() => resolve()))
+  }
+
+  /** Ends what is still open, in a handshake or not. */
+  destroyAll(): void {
+    for (const socket of this.raw) socket.destroy()
+  }
+
+  private limit(socket: Socket): void {
+    const name = socket.remoteAddress ?? ''
+    const remote = this.remote(name)
+    const nowMs = performance.now()
+    const rate = this.limits.handshakesPerRemotePerSecondMax
+    remote.tokens = Math.min(rate * 2, remote.tokens + ((nowMs - remote.atMs) / 1_000) * rate)
+    remote.atMs = nowMs
+    const isFull = remote.connections >= this.limits.connectionsPerRemoteMax
+    if (isFull || remote.tokens < 1 || this.isClosing) {
+      if (!this.isClosing) {
+        this.turnAway(name, isFull ? 'connectionsPerRemoteMax' : 'handshakesPerRemotePerSecondMax')
+      }
+      socket.destroy()
+      return
+    }
+    remote.tokens--
+    remote.connections++
+    this.raw.add(socket)
+    socket.once('close', () => {
+      remote.connections--
+      this.raw.delete(socket)
+    })
+  }
+
+  private turnAway(remote: string, limit: string): void {
+    this.turnedAway++
+    this.events.note('transport.turned_away', { remote, limit })
+  }
+
+  private remote(name: string): Remote {
+    let remote = this.remotes.get(name)
+    if (remote === undefined) {
+      if (this.remotes.size >= remotesMax) this.forgetQuiet()
+      const tokens = this.limits.handshakesPerRemotePerSecondMax * 2
+      remote = { connections: 0, tokens, atMs: performance.now() }
+      this.remotes.set(name, remote)
+    }
+    return remote
+  }
+
+  private forgetQuiet(): void {
+    for (const [name, remote] of this.remotes) if (remote.connections === 0) this.remotes.delete(name)
+  }
+
+  private accept(socket: TLSSocket): void {
+    if (!socket.isSessionReused()) {
+      this.failed++
+      socket.destroy()
+      return
+    }
+    this.events.accepted(socket)
+  }
+
+  private fail(error: NodeJS.ErrnoException, socket: TLSSocket): void {
+    this.failed++
+    const remote = formatAddress(socket.remoteAddress ?? 'unknown', socket.remotePort ?? 0)
+    const identity = this.identities.get(socket)
+    const code = error.code ?? ''
+    socket.destroy()
+    if (identity !== undefined && code.startsWith('ERR_SSL_')) {
+      this.events.badCookie(remote, readPskIdentity(identity).nodeId)
+      return
+    }
+    this.events.note('transport.handshake_failed', { remote, code, detail: error.message.slice(0, 200) })
+  }
+}
