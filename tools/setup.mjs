@@ -31,7 +31,8 @@ if (major < 20 || (major === 20 && minor < 19)) {
 const installed = join(root, 'node_modules', '.package-lock.json')
 if (newest(installed) < newest(join(root, 'package-lock.json'))) {
   console.error('setup: installing dependencies')
-  run('npm', ['ci', '--no-audit', '--no-fund', '--loglevel', 'error'])
+  // Not `npm ci`: the lockfile names no packages of other platforms, which `ci` takes for a mistake.
+  run('npm', ['install', '--no-save', '--no-audit', '--no-fund', '--loglevel', 'error'])
 }
 
 const built = join(root, 'dist', '.built')
