@@ -1,0 +1,110 @@
+import { readFileSync } from 'node:fs'
+import { join } from 'node:path'
+import { describe, expect, it } from 'vitest'
+import { SimCluster, type SimulationOptions, type SimulationReport, simulate } from '../../src/sim/index.js'
+
+interface CorpusEntry {
+  readonly seed: number
+  readonly nodes: number
+  readonly minutes: number
+  /** Null for all. */
+  readonly faults: readonly string[] | null
+}
+
+/** Seeds that once failed stay here for ever. */
+const corpus: CorpusEntry[] = JSON.parse(readFileSync(join(import.meta.dirname, 'corpus.json'), 'utf8'))
+
+function expectClean(options: SimulationOptions): SimulationReport {
+  const report = simulate(options)
+  const only = options.faults === undefined ? '' : ` --faults ${options.faults.join(',')}`
+  const again = `npm run sim -- --seed ${options.seed} --nodes ${options.nodes} --minutes ${options.minutes}${only}`
+  expect(report.violations, again).toEqual([])
+  expect(report.acknowledged, again).toBeGreaterThan(0)
+  return report
+}
+
+describe('simulation', () => {
+  it.each([11, 12, 13, 14, 15, 16])('keeps every promise under all faults: seed %i', (seed) => {
+    const report = expectClean({ seed, nodes: 5, minutes: 2 })
+    expect(Object.keys(report.faults).length).toBeGreaterThan(5)
+    expect(report.stored).toBeGreaterThanOrEqual(report.acknowledged)
+  })
+
+  it.each(corpus)(
+    'stays mended: seed $seed, $nodes nodes, $minutes minutes',
+    ({ seed, nodes, minutes, faults }) => {
+      expectClean({ seed, nodes, minutes, ...(faults === null ? {} : { faults }) })
+    },
+  )
+
+  it.each([21, 22])('is the same run twice: seed %i', (seed) => {
+    const first = simulate({ seed, nodes: 5, minutes: 1 })
+    expect(simulate({ seed, nodes: 5, minutes: 1 })).toEqual(first)
+    expect(simulate({ seed: seed + 100, nodes: 5, minutes: 1 }).digest).not.toBe(first.digest)
+  })
+
+  it.each([1, 2])('keeps every promise in a cluster of two: seed %i', (seed) => {
+    expectClean({ seed, nodes: 2, minutes: 2 })
+  })
+
+  it('names the faults it knows when it is asked for another', () => {
+    expect(() => simulate({ seed: 1, nodes: 1, minutes: 1, faults: ['crash', 'flood'] })).toThrow(
+      /unknown faults flood; known: crash/,
+    )
+  })
+})
+
+describe('the simulator as a library', () => {
+  const started = (nodes: number): SimCluster => {
+    const cluster = new SimCluster({ seed: 5, nodes, shards: 8 })
+    for (const node of cluster.nodes) cluster.startNode(node)
+    cluster.scheduler.runUntil(5_000)
+    return cluster
+  }
+  const leadersIn = (cluster: SimCluster) =>
+    cluster.nodes.filter((n) => n.isRunning && n.machine.election.guard(n.instant.nowMs) !== null)
+  const ownersOf = (cluster: SimCluster, shard: number) =>
+    cluster.nodes.filter((n) => n.isRunning && n.ownsOpen(shard))
+
+  it('starts a cluster, elects one leader and gives every shard one owner', () => {
+    const cluster = started(3)
+    expect(
+      cluster.log
+        .filter((e) => e.event === 'lease.granted')
+        .map((e) => e.nodeId)
+        .sort(),
+    ).toEqual(['n1', 'n2', 'n3'])
+    expect(leadersIn(cluster)).toHaveLength(1)
+    for (let shard = 0; shard < 8; shard++) expect(ownersOf(cluster, shard), `shard ${shard}`).toHaveLength(1)
+    expect(cluster.checkers.violations).toEqual([])
+  })
+
+  it('tells in its log how a crash of the leader was seen and healed', () => {
+    const cluster = started(3)
+    const [old] = leadersIn(cluster)
+    old!.crash()
+    cluster.scheduler.runUntil(20_000)
+    const [next] = leadersIn(cluster)
+    expect(next!.id).not.toBe(old!.id)
+    const elections = cluster.log.filter((e) => e.event === 'leader.elected' && e.nodeId === e.fields.leader)
+    expect(elections.at(-1)).toMatchObject({ nodeId: next!.id })
+    expect(elections.at(-1)!.atMs).toBeGreaterThan(5_000)
+    for (let shard = 0; shard < 8; shard++) expect(ownersOf(cluster, shard), `shard ${shard}`).toHaveLength(1)
+    expect(cluster.checkers.violations).toEqual([])
+  })
+
+  it('carries an event from any node to its owner and finds it in the journal', () => {
+    const cluster = started(3)
+    const outcomes: string[] = []
+    for (const node of cluster.nodes) {
+      const event = { stream: 's', key: 'order-1', id: `from ${node.id}`, type: 't', payload: '1' }
+      node.publisher.publish([event], cluster.scheduler.nowMs + 2_000, ([outcome]) =>
+        outcomes.push(outcome!.status),
+      )
+    }
+    cluster.scheduler.runUntil(7_500)
+    expect(outcomes).toEqual(['accepted', 'accepted', 'accepted'])
+    expect(cluster.checkers.checkEvents().stored).toBe(3)
+    expect(cluster.checkers.violations).toEqual([])
+  })
+})
