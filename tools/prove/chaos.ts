@@ -56,15 +56,13 @@ async function client(index: number): Promise<void> {
   let lastAckMs = performance.now()
   for (let round = index; round < rounds; round += 3) {
     for (let from = 0; from < lines.length; from += batchLines) {
-      let left = lines
-        .slice(from, from + batchLines)
-        .map((l) => ({
-          stream: l.stream,
-          key: l.key,
-          id: `${l.stream}:${round}:${l.n}`,
-          type: 'line',
-          payload: { line: l.text },
-        }))
+      let left = lines.slice(from, from + batchLines).map((l) => ({
+        stream: l.stream,
+        key: l.key,
+        id: `${l.stream}:${round}:${l.n}`,
+        type: 'line',
+        payload: { line: l.text },
+      }))
       await sleep(paceMs)
       batchNumber++
       lastAckMs = performance.now()

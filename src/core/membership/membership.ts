@@ -106,6 +106,9 @@ interface Probe {
   nacks: number
 }
 
+/** A state of more claims than this is learned without being passed on as gossip. */
+const bulkClaims = 32
+
 type DeadlineName = 'probe' | 'gossip' | 'join' | 'redial' | 'probes_due' | 'suspicions' | 'forget'
 
 export class Membership {
@@ -122,6 +125,7 @@ export class Membership {
   private order: NodeId[] = []
   private kept = ''
   private ringChanged = false
+  private isBulk = false
   private successorIds: readonly NodeId[] = []
   private seq = 0
   private started = false
@@ -332,7 +336,12 @@ export class Membership {
       this.out.push(note('warn', 'member.refused', { from, detail }))
       return
     }
-    if ('claims' in message) for (const claim of message.claims) this.consider(at, claim)
+    if ('claims' in message) {
+      // A whole state is no news to others: digests tell who else lacks it.
+      this.isBulk = message.type === 'state' && message.claims.length > bulkClaims
+      for (const claim of message.claims) this.consider(at, claim)
+      this.isBulk = false
+    }
     switch (message.type) {
       case 'ping':
         this.answerPing(at, from, message, via)
@@ -483,7 +492,7 @@ export class Membership {
       kept = this.keepEvidence(at, entry, evidence.kind, evidence.observer, evidence.detail)
     } else kept = entry.evidence.last()
     if (entry.status === 'suspect') entry.confirmers.add(claim.from)
-    this.rumours.add(claimOf(entry))
+    if (!this.isBulk) this.rumours.add(claimOf(entry))
     if (before === null || before.status !== entry.status || nodeId === this.selfId)
       this.deadlines.set('gossip', at.nowMs)
     else this.armGossip(at)
