@@ -1,4 +1,11 @@
-/** The CLI's HTTP client: one request, one answer, failures with their exit code. */
+/** The CLI's HTTP client: one request, one answer, over kept connections; failures with their exit code. */
+import {
+  Agent as HttpAgent,
+  type IncomingHttpHeaders,
+  type RequestOptions,
+  request as requestHttp,
+} from 'node:http'
+import { Agent as HttpsAgent, request as requestHttps } from 'node:https'
 import { CliFailure, exitCodeOf, exitCodes } from './exit.js'
 
 export interface ClientOptions {
@@ -9,12 +16,23 @@ export interface ClientOptions {
 
 export interface Answer {
   readonly status: number
-  readonly headers: Headers
+  readonly headers: IncomingHttpHeaders
   readonly body: unknown
 }
 
+export interface Body {
+  readonly type: string
+  readonly text: string
+}
+
+const defaultTimeoutMs = 15_000
+const httpAgent = new HttpAgent({ keepAlive: true })
+const httpsAgent = new HttpsAgent({ keepAlive: true })
+
 export function baseUrl(addr: string): string {
-  return /^https?:\/\//.test(addr) ? addr.replace(/\/$/, '') : `http://${addr}`
+  const text = /^https?:\/\//.test(addr) ? addr.replace(/\/+$/, '') : `http://${addr}`
+  if (URL.canParse(text)) return text
+  throw new CliFailure(exitCodes.usage, `--addr: host:port or a URL expected, got "${addr}"`)
 }
 
 /** The answer whatever its status; throws only when there was none. */
@@ -22,32 +40,33 @@ export async function exchange(
   options: ClientOptions,
   method: string,
   path: string,
-  body?: { readonly type: string; readonly text: string },
-  timeoutMs = 15_000,
+  body?: Body,
+  timeoutMs = defaultTimeoutMs,
 ): Promise<Answer> {
-  const headers: Record<string, string> = { accept: 'application/json' }
+  const url = new URL(baseUrl(options.addr) + path)
+  const signal = AbortSignal.timeout(timeoutMs)
+  const headers: Record<string, string | number> = { accept: 'application/json' }
   if (options.token !== undefined) headers.authorization = `Bearer ${options.token}`
-  if (body !== undefined) headers['content-type'] = body.type
-  let response: Response
-  let text: string
-  try {
-    response = await fetch(baseUrl(options.addr) + path, {
-      method,
-      headers,
-      ...(body === undefined ? {} : { body: body.text }),
-      signal: AbortSignal.timeout(timeoutMs),
-    })
-    text = await response.text()
-  } catch (error) {
-    if (error instanceof Error && error.name === 'TimeoutError')
-      throw new CliFailure(exitCodes.timedOut, `${options.addr} did not answer within ${timeoutMs / 1_000} s`)
-    const cause = (error as { cause?: { code?: string; message?: string } }).cause
-    throw new CliFailure(
-      exitCodes.unreachable,
-      `${options.addr} cannot be reached (${cause?.code ?? cause?.message ?? String(error)}): is a node running there? try --addr`,
-    )
+  if (body !== undefined) {
+    headers['content-type'] = body.type
+    headers['content-length'] = Buffer.byteLength(body.text)
   }
-  return { status: response.status, headers: response.headers, body: parse(text) }
+  try {
+    return await send(url, { method, headers, signal }, body?.text)
+  } catch (error) {
+    if (signal.aborted) {
+      throw new CliFailure(exitCodes.timedOut, `${options.addr} did not answer within ${timeoutMs / 1_000} s`)
+    }
+    throw unreachable(options.addr, error)
+  }
+}
+
+export function unreachable(addr: string, error: unknown): CliFailure {
+  const { code, message } = error as NodeJS.ErrnoException
+  return new CliFailure(
+    exitCodes.unreachable,
+    `${addr} cannot be reached (${code ?? message}): is a node running there? try --addr`,
+  )
 }
 
 /** The body of a good answer; a bad one becomes a failure with the server's own words. */
@@ -56,27 +75,47 @@ export async function call(
   method: string,
   path: string,
   value?: unknown,
+  timeoutMs = defaultTimeoutMs,
 ): Promise<unknown> {
-  const answer = await exchange(
-    options,
-    method,
-    path,
-    value === undefined ? undefined : { type: 'application/json', text: JSON.stringify(value) },
-  )
+  const body = value === undefined ? undefined : { type: 'application/json', text: JSON.stringify(value) }
+  const answer = await exchange(options, method, path, body, timeoutMs)
   if (answer.status < 400) return answer.body
   throw failureOf(answer)
 }
 
 export function failureOf(answer: Answer): CliFailure {
-  const problem = answer.body as { detail?: string; title?: string; code?: string } | undefined
-  const said = problem?.detail ?? problem?.title ?? ''
+  const problem = answer.body as { detail?: string; title?: string; code?: string } | null | undefined
+  const said = problem?.detail ?? problem?.title ?? 'no reason given'
   return new CliFailure(exitCodeOf(answer.status), `${problem?.code ?? `HTTP ${answer.status}`}: ${said}`)
+}
+
+function send(url: URL, options: RequestOptions, text: string | undefined): Promise<Answer> {
+  const isTls = url.protocol === 'https:'
+  return new Promise((done, failed) => {
+    const request = isTls
+      ? requestHttps(url, { ...options, agent: httpsAgent })
+      : requestHttp(url, { ...options, agent: httpAgent })
+    request.once('error', failed)
+    request.once('response', (response) => {
+      let received = ''
+      response.setEncoding('utf8')
+      response.on('data', (chunk: string) => {
+        received += chunk
+      })
+      response.once('error', failed)
+      response.once('end', () => {
+        done({ status: response.statusCode ?? 0, headers: response.headers, body: parse(received) })
+      })
+    })
+    request.end(text)
+  })
 }
 
 function parse(text: string): unknown {
   try {
     return JSON.parse(text)
   } catch {
+    // Not JSON: a proxy's page, say. Whoever asked sees the text.
     return text
   }
 }

@@ -6,6 +6,7 @@ import { addEvents } from './commands/events.js'
 import { addStart } from './commands/start.js'
 import { addUp } from './commands/up.js'
 import { CliFailure, exitCodes } from './exit.js'
+import { print, printJson } from './output.js'
 
 export async function main(argv: readonly string[]): Promise<void> {
   const program = new Command('skein')
@@ -17,11 +18,24 @@ export async function main(argv: readonly string[]): Promise<void> {
   addUp(program)
   addCluster(program)
   addEvents(program)
+  program
+    .command('version')
+    .description('of this command, of Node.js and of the platform')
+    .option('--json', 'print it as JSON')
+    .action(({ json }: { readonly json?: boolean }) => {
+      const facts = { version, node: process.versions.node, platform: `${process.platform}-${process.arch}` }
+      if (json === true) printJson(facts)
+      else print(`skein ${facts.version}, Node.js ${facts.node}, ${facts.platform}`)
+    })
   const setExit = (command: Command): void => {
     command.exitOverride()
     command.commands.forEach(setExit)
   }
   setExit(program)
+  // A reader that has seen enough (`… | head`) is no failure.
+  process.stdout.on('error', (error: NodeJS.ErrnoException) => {
+    process.exit(error.code === 'EPIPE' ? exitCodes.ok : exitCodes.failed)
+  })
   try {
     await program.parseAsync(argv)
   } catch (error) {

@@ -1,5 +1,5 @@
 /** What the CLI prints: aligned tables, colours on a terminal only. */
-import { styleText } from 'node:util'
+import { stripVTControlCharacters, styleText } from 'node:util'
 
 type Style = Parameters<typeof styleText>[0]
 
@@ -20,11 +20,16 @@ export function printJson(value: unknown): void {
 /** Columns as wide as their widest cell; the first row is the heading. */
 export function printTable(heading: readonly string[], rows: readonly (readonly unknown[])[]): void {
   const cells = [heading, ...rows].map((row) => row.map((cell) => String(cell ?? '')))
-  const widths = heading.map((_, i) => Math.max(...cells.map((row) => (row[i] ?? '').length)))
+  const widths = heading.map((_, i) => Math.max(...cells.map((row) => widthOf(row[i] ?? ''))))
   cells.forEach((row, n) => {
     const line = row
-      .map((cell, i) => (i === row.length - 1 ? cell : cell.padEnd(widths[i] as number)))
+      .map((cell, i) => cell + ' '.repeat(i === row.length - 1 ? 0 : (widths[i] as number) - widthOf(cell)))
       .join('  ')
     print(n === 0 ? paint('bold', line) : line)
   })
+}
+
+/** On the screen: colours take no room. */
+function widthOf(cell: string): number {
+  return stripVTControlCharacters(cell).length
 }

@@ -1,32 +1,29 @@
 /**
- * Sends a file line by line. Every line has an id made of a prefix and its number, so a batch that was refused or got no answer is simply sent again,
- * to another node if need be: nothing is lost and nothing is stored twice. One batch is under way at a time, which keeps the order of every key.
+ * Sends lines as events. Each has an id of its own, so a batch that was refused or got no answer is simply sent again, to another
+ * node if there is one: nothing is lost and nothing stored twice. One batch is under way at a time, which keeps the order of every key.
  */
-import { createReadStream } from 'node:fs'
-import { basename } from 'node:path'
-import { createInterface } from 'node:readline'
 import { type Answer, exchange, failureOf } from './client.js'
 import { CliFailure, exitCodes } from './exit.js'
-import { print } from './output.js'
+import { batchesOf, bytesOf, type LineEvent, type LineSource } from './line-batches.js'
+import { Progress } from './progress.js'
 
-export interface PublishOptions {
-  readonly addr: string
-  readonly token?: string
-  readonly json?: boolean
+export interface PublishTarget {
+  /** At least one; the next is tried when one does not answer or refuses everything. */
+  readonly addresses: readonly string[]
+  readonly token?: string | undefined
   readonly stream: string
-  readonly keyRegex: string
-  readonly keyDefault?: string
-  readonly idPrefix?: string
-  readonly batch: string
-  readonly repeat: string
-  readonly fallback?: readonly string[]
-  readonly patience: string
+  /** Give up when one batch was refused for so long. */
+  readonly patienceMs: number
 }
 
-interface Line {
-  readonly id: string
-  readonly key: string
-  readonly text: string
+export interface PublishSummary {
+  lines: number
+  accepted: number
+  duplicates: number
+  /** Had no key. */
+  skipped: number
+  resent: number
+  seconds: number
 }
 
 interface Result {
@@ -35,182 +32,125 @@ interface Result {
   readonly error?: { readonly code?: string; readonly detail?: string; readonly retryable?: boolean }
 }
 
-const retryMinMs = 100
-const retryMaxMs = 3_000
-
-export async function publishFile(file: string, options: PublishOptions): Promise<void> {
-  await new FilePublisher(file, options).run()
+interface Outcome {
+  readonly refused: readonly LineEvent[]
+  readonly waitMs: number
+  readonly why: string
 }
 
-class FilePublisher {
-  private readonly file: string
-  private readonly options: PublishOptions
-  private readonly expression: RegExp
-  private readonly batchLines: number
-  private readonly repeat: number
-  private readonly patienceMs: number
-  private readonly addresses: readonly string[]
-  private address = 0
-  private readonly counts = { lines: 0, accepted: 0, duplicates: 0, skipped: 0, resent: 0 }
-  private readonly startedMs = Date.now()
-  private shownMs = 0
+const backoffMinMs = 100
+const backoffMaxMs = 3_000
+const retryAfterMaxMs = 30_000
 
-  constructor(file: string, options: PublishOptions) {
-    this.file = file
-    this.options = options
-    this.batchLines = whole('--batch', options.batch, 1, 5_000)
-    this.repeat = whole('--repeat', options.repeat, 1, 1_000_000)
-    this.patienceMs = whole('--patience', options.patience, 1, 86_400) * 1_000
-    this.addresses = [options.addr, ...(options.fallback ?? [])]
-    if (file === '-' && this.repeat > 1)
-      throw new CliFailure(exitCodes.usage, '--repeat needs a file: standard input can be read once')
-    try {
-      this.expression = new RegExp(options.keyRegex)
-    } catch (error) {
-      throw new CliFailure(
-        exitCodes.usage,
-        `--key-regex: ${error instanceof Error ? error.message : String(error)}`,
-      )
-    }
+export async function publishLines(source: LineSource, target: PublishTarget): Promise<PublishSummary> {
+  const progress = new Progress(bytesOf(source))
+  const publisher = new LinePublisher(target)
+  const { counts } = publisher
+  let bytes = 0
+  const text = (): string => {
+    const rate = Math.round(counts.lines / Math.max(0.001, progress.elapsedMs / 1_000))
+    return `${counts.lines} lines, ${counts.accepted} accepted, ${counts.duplicates} stored before, ${counts.resent} sent again, ${rate}/s`
+  }
+  publisher.onTry = () => progress.show(bytes, text())
+  for await (const batch of batchesOf(source)) {
+    await publisher.send(batch.events)
+    bytes += batch.bytes
+    counts.lines += batch.lines
+    counts.skipped += batch.lines - batch.events.length
+  }
+  progress.show(bytes, text(), true)
+  counts.seconds = progress.elapsedMs / 1_000
+  return counts
+}
+
+class LinePublisher {
+  readonly counts: PublishSummary = {
+    lines: 0,
+    accepted: 0,
+    duplicates: 0,
+    skipped: 0,
+    resent: 0,
+    seconds: 0,
+  }
+  onTry: () => void = () => {}
+  private readonly target: PublishTarget
+  private turn = 0
+
+  constructor(target: PublishTarget) {
+    this.target = target
   }
 
-  async run(): Promise<void> {
-    for (let round = 0; round < this.repeat; round++) await this.sendFile(round)
-    this.progress(true)
-    const { counts } = this
-    const seconds = (Date.now() - this.startedMs) / 1_000
-    if (this.options.json === true) print(JSON.stringify({ ...counts, seconds }))
-    else {
-      print(
-        `${counts.lines} lines: ${counts.accepted} accepted, ${counts.duplicates} stored before, ${counts.skipped} without a key left out, ${counts.resent} sent again; ${Math.round(counts.lines / Math.max(0.001, seconds))} lines/s`,
-      )
-    }
-  }
-
-  private async sendFile(round: number): Promise<void> {
-    const input = this.file === '-' ? process.stdin : createReadStream(this.file)
-    const opened = new Promise<never>((_, failed) => {
-      input.once('error', (error: NodeJS.ErrnoException) =>
-        failed(new CliFailure(exitCodes.usage, `${this.file}: ${error.code ?? error.message}`)),
-      )
-    })
-    opened.catch(() => {})
-    const prefix = this.options.idPrefix ?? basename(this.file)
-    const lines = createInterface({ input, crlfDelay: Number.POSITIVE_INFINITY })[Symbol.asyncIterator]()
-    let batch: Line[] = []
-    let number = 0
-    for (;;) {
-      const { done, value: text } = await Promise.race([lines.next(), opened])
-      if (done === true) break
-      number++
-      this.counts.lines++
-      const key = this.keyOf(text)
-      if (key === undefined) {
-        this.counts.skipped++
-        continue
-      }
-      batch.push({
-        id: this.repeat === 1 ? `${prefix}:${number}` : `${prefix}:${round}:${number}`,
-        key,
-        text,
-      })
-      if (batch.length < this.batchLines) continue
-      await this.send(batch)
-      batch = []
-    }
-    if (batch.length > 0) await this.send(batch)
-  }
-
-  private keyOf(text: string): string | undefined {
-    const match = this.expression.exec(text)
-    return match?.[1] ?? match?.[0] ?? this.options.keyDefault
-  }
-
-  /** Until every line of the batch is stored. */
-  private async send(lines: readonly Line[]): Promise<void> {
-    const deadlineMs = Date.now() + this.patienceMs
-    let left = lines
+  /** Until every line is stored; fails when the node will never take one of them, or patience ends. */
+  async send(events: readonly LineEvent[]): Promise<void> {
+    const { patienceMs } = this.target
+    const deadlineMs = Date.now() + patienceMs
+    let left = events
     for (let tries = 0; left.length > 0; tries++) {
       if (tries > 0) this.counts.resent += left.length
       const { refused, waitMs, why } = await this.sendOnce(left)
       left = refused
-      this.progress(false)
+      this.onTry()
       if (left.length === 0) return
-      if (Date.now() > deadlineMs)
+      const backoffMs =
+        Math.min(backoffMaxMs, backoffMinMs * 2 ** Math.min(tries, 6)) * (0.5 + Math.random() / 2)
+      const pauseMs = Math.max(waitMs, backoffMs)
+      if (Date.now() + pauseMs > deadlineMs) {
         throw new CliFailure(
           exitCodes.timedOut,
-          `gave up after ${this.patienceMs / 1_000} s: ${why}; run the same command again, what is stored is not stored twice`,
+          `gave up after ${patienceMs / 1_000} s: ${why}; run the same command again, what is stored is not stored twice`,
         )
-      const backoffMs = Math.min(retryMaxMs, retryMinMs * 2 ** Math.min(tries, 6))
-      await new Promise((done) => setTimeout(done, Math.max(waitMs, backoffMs * (0.5 + Math.random()))))
+      }
+      await new Promise((done) => setTimeout(done, pauseMs))
     }
   }
 
-  private async sendOnce(
-    lines: readonly Line[],
-  ): Promise<{ refused: readonly Line[]; waitMs: number; why: string }> {
-    const { stream } = this.options
-    const text = lines
-      .map((line) =>
-        JSON.stringify({ stream, key: line.key, id: line.id, type: 'line', payload: { line: line.text } }),
-      )
+  private async sendOnce(events: readonly LineEvent[]): Promise<Outcome> {
+    const { addresses, token, stream } = this.target
+    const text = events
+      .map(({ id, key, line, n }) => JSON.stringify({ stream, key, id, type: 'line', payload: { line, n } }))
       .join('\n')
-    const addr = this.addresses[this.address % this.addresses.length] as string
+    const addr = addresses[this.turn % addresses.length] as string
     let answer: Answer
     try {
-      answer = await exchange({ addr, token: this.options.token }, 'POST', '/api/events', {
-        type: 'application/x-ndjson',
-        text,
-      })
+      answer = await exchange({ addr, token }, 'POST', '/api/events', { type: 'application/x-ndjson', text })
     } catch (error) {
+      if (error instanceof CliFailure && error.exitCode === exitCodes.usage) throw error
       // No answer: perhaps stored, perhaps not. The ids make asking again safe.
-      this.address++
-      return { refused: lines, waitMs: 0, why: error instanceof Error ? error.message : String(error) }
+      this.turn++
+      return { refused: events, waitMs: 0, why: error instanceof Error ? error.message : String(error) }
     }
     const { results } = (answer.body ?? {}) as { results?: readonly Result[] }
-    const waitMs = Number(answer.headers.get('retry-after') ?? 0) * 1_000
-    if (results === undefined || results.length !== lines.length) {
-      if (answer.status === 429 || answer.status >= 500) {
-        this.address++
-        return { refused: lines, waitMs, why: failureOf(answer).message }
-      }
-      throw failureOf(answer)
+    const waitMs = retryAfterMs(answer.headers['retry-after'])
+    if (results?.length !== events.length) {
+      if (answer.status !== 429 && answer.status < 500) throw failureOf(answer)
+      this.turn++
+      return { refused: events, waitMs, why: failureOf(answer).message }
     }
-    const refused = lines.filter((line, i) => this.isRefused(line, results[i] as Result))
-    return {
-      refused,
-      waitMs: refused.length === lines.length ? waitMs : 0,
-      why: results.find((r) => r.status === 'rejected')?.error?.detail ?? 'refused',
-    }
+    const refused = events.filter((event, i) => this.isRefused(event, results[i] as Result))
+    const isAll = refused.length === events.length
+    if (isAll) this.turn++
+    const why = results.find((r) => r.status === 'rejected')?.error?.detail ?? 'refused'
+    return { refused, waitMs: isAll ? waitMs : 0, why }
   }
 
-  private isRefused(line: Line, result: Result): boolean {
-    if (result.status === 'accepted') this.counts.accepted++
-    else if (result.status === 'duplicate') this.counts.duplicates++
-    else if (result.error?.retryable === false)
+  private isRefused({ n }: LineEvent, { id, status, error }: Result): boolean {
+    if (status === 'accepted') this.counts.accepted++
+    else if (status === 'duplicate') this.counts.duplicates++
+    else if (error?.retryable === false) {
+      const isConflict = error.code === 'event_conflict'
+      const advice = isConflict ? '; another file of this name? give --id-prefix' : ''
       throw new CliFailure(
-        exitCodes.conflict,
-        `line ${line.id}: ${result.error.code}: ${result.error.detail}`,
+        isConflict ? exitCodes.conflict : exitCodes.failed,
+        `line ${n} (id ${id}): ${error.code}: ${error.detail}${advice}`,
       )
-    return result.status === 'rejected'
-  }
-
-  private progress(isLast: boolean): void {
-    if (process.stderr.isTTY !== true || (!isLast && Date.now() - this.shownMs < 200)) return
-    this.shownMs = Date.now()
-    const { lines, accepted, duplicates, resent } = this.counts
-    const rate = Math.round(lines / Math.max(0.001, (Date.now() - this.startedMs) / 1_000))
-    process.stderr.write(
-      `\r${lines} lines, ${accepted + duplicates} stored, ${resent} sent again, ${rate}/s  ${isLast ? '\n' : ''}`,
-    )
+    }
+    return status === 'rejected'
   }
 }
 
-function whole(flag: string, text: string, min: number, max: number): number {
-  const value = Number(text)
-  if (Number.isInteger(value) && value >= min && value <= max) return value
-  throw new CliFailure(
-    exitCodes.usage,
-    `${flag}: a whole number from ${min} to ${max} expected, got "${text}"`,
-  )
+/** Seconds or a date; anything else is no advice. */
+function retryAfterMs(text: string | undefined): number {
+  if (text === undefined) return 0
+  const ms = /^\d+(\.\d+)?$/.test(text) ? Number(text) * 1_000 : Date.parse(text) - Date.now()
+  return Number.isFinite(ms) ? Math.min(retryAfterMaxMs, Math.max(0, ms)) : 0
 }

@@ -1,25 +1,71 @@
 /**
- * Every option of a node, once: its type, range, default, the variables and flags that set it, and what it means. Parsing, `--help`, `--print-config`
- * and the tables of the docs come from here.
+ * Every option of a node, once: its type, range, unit, default, the flag and the variables that set it, and what a wrong value
+ * costs. Parsing, `--help`, `--print-config` and the tables of the docs come from here. No reading of anything here.
  */
-export type OptionKind = 'text' | 'integer' | 'boolean' | 'list' | 'labels' | 'choice'
+import type { NodeConfig } from '../runtime/node-api.js'
 
-export interface Option {
-  /** Key in the config file and of the result. */
-  readonly key: string
+/** A variable of an older system; `part` picks one half of a `host:port`. */
+export interface OlderVariable {
+  readonly name: string
+  readonly part?: 'host' | 'port'
+}
+
+interface OptionBase {
+  /** Key in the config file and in `NodeConfig`. */
+  readonly key: Exclude<keyof NodeConfig, 'threads' | 'http'>
   readonly flag: string
   readonly aliases?: readonly string[]
-  readonly kind: OptionKind
-  readonly choices?: readonly string[]
-  readonly min?: number
-  readonly max?: number
-  readonly default?: unknown
-  /** Variables of the older systems, in order of precedence. */
-  readonly older?: readonly string[]
+  /** In order of precedence. */
+  readonly older?: readonly OlderVariable[]
+  /** Never printed. */
   readonly isSecret?: boolean
-  /** Meaning, unit, and what a wrong value costs. */
+  /** Meaning, and the cost of being wrong in each direction. */
   readonly doc: string
 }
+
+export interface TextOption extends OptionBase {
+  readonly kind: 'text'
+  readonly default?: string
+  readonly pattern?: RegExp
+  /** What `pattern` allows, in words. */
+  readonly allowed?: string
+}
+
+export interface IntegerOption extends OptionBase {
+  readonly kind: 'integer'
+  readonly default: number
+  readonly min: number
+  readonly max: number
+  readonly unit?: string
+}
+
+export interface BooleanOption extends OptionBase {
+  readonly kind: 'boolean'
+  readonly default: boolean
+}
+
+export interface ChoiceOption extends OptionBase {
+  readonly kind: 'choice'
+  readonly default: string
+  readonly choices: readonly string[]
+}
+
+/** `addresses` are kept as host:port, whichever way they were written. */
+export interface ListOption extends OptionBase {
+  readonly kind: 'list' | 'addresses'
+  readonly default: readonly string[]
+}
+
+export interface LabelsOption extends OptionBase {
+  readonly kind: 'labels'
+  readonly default: Readonly<Record<string, string>>
+}
+
+export type Option = TextOption | IntegerOption | BooleanOption | ChoiceOption | ListOption | LabelsOption
+
+const name = { pattern: /^[A-Za-z0-9._-]{1,64}$/, allowed: '1 to 64 of A-Z a-z 0-9 . _ -' } as const
+const place = { pattern: /^[A-Za-z0-9._-]{0,64}$/, allowed: 'at most 64 of A-Z a-z 0-9 . _ -' } as const
+const engine = { pattern: /^sqlite:.+$/s, allowed: 'sqlite:PATH' } as const
 
 export const options: readonly Option[] = [
   {
@@ -27,22 +73,25 @@ export const options: readonly Option[] = [
     flag: 'node-id',
     aliases: ['cluster'],
     kind: 'text',
-    older: ['MESHER_NODE_NAME', 'COMMY_SERVER_ID'],
-    doc: 'stable name of this node, 1 to 64 of A-Z a-z 0-9 . _ -; kept in the data directory, made up at first start when absent',
+    ...name,
+    older: [{ name: 'MESHER_NODE_NAME' }, { name: 'COMMY_SERVER_ID' }],
+    doc: 'stable name of this node, kept in the data directory and made up at first start when absent. Two nodes of one name: the second is refused',
   },
   {
     key: 'clusterName',
     flag: 'cluster-name',
     kind: 'text',
+    ...name,
     default: 'skein',
-    doc: 'nodes of different clusters refuse each other',
+    doc: 'nodes of different clusters refuse each other. One name for two clusters: only their cookies keep them apart',
   },
   {
     key: 'host',
     flag: 'host',
     kind: 'text',
     default: '127.0.0.1',
-    doc: 'where HTTP listens; other than loopback needs --insecure until tokens exist',
+    older: [{ name: 'ORIONIS_HTTP_ADDR', part: 'host' }],
+    doc: 'where HTTP listens. Other than loopback: anybody who reaches it may do anything, so it needs --insecure until tokens exist',
   },
   {
     key: 'port',
@@ -51,15 +100,19 @@ export const options: readonly Option[] = [
     min: 0,
     max: 65_535,
     default: 8151,
-    older: ['MESHER_HTTP_PORT', 'MESHER_WS_PORT'],
-    doc: 'HTTP and WebSocket port; 0 takes a free one',
+    older: [
+      { name: 'MESHER_HTTP_PORT' },
+      { name: 'MESHER_WS_PORT' },
+      { name: 'ORIONIS_HTTP_ADDR', part: 'port' },
+    ],
+    doc: 'HTTP and WebSocket port; 0 takes a free one, another after each start',
   },
   {
     key: 'peerHost',
     flag: 'peer-host',
     kind: 'text',
     default: '127.0.0.1',
-    doc: 'where peers connect (TCP and UDP); other than loopback needs a cookie',
+    doc: 'where peers connect (TCP and UDP). Loopback: no other machine can join; anything else needs a cookie',
   },
   {
     key: 'peerPort',
@@ -68,31 +121,33 @@ export const options: readonly Option[] = [
     min: 0,
     max: 65_535,
     default: 6745,
-    older: ['COMMY_LISTEN_PORT'],
-    doc: 'peer port; 0 takes a free one',
+    older: [{ name: 'COMMY_LISTEN_PORT' }],
+    doc: 'peer port, TCP and UDP; 0 takes a free one, which others cannot be told beforehand',
   },
   {
     key: 'advertise',
     flag: 'advertise',
     kind: 'text',
-    doc: 'host that other nodes use for this one, when it differs from --peer-host',
+    doc: 'host or host:port that other nodes use for this one, when it differs from --peer-host. Wrong: others see this node join and then fail',
   },
   {
     key: 'peers',
     flag: 'peer',
     aliases: ['cluster-peers'],
-    kind: 'list',
+    kind: 'addresses',
     default: [],
-    older: ['MESHER_PEERS', 'COMMY_CLUSTER_NODES'],
-    doc: 'nodes to join through: host:port, id:host:port or name@host:port; may be repeated or joined by commas',
+    older: [{ name: 'MESHER_PEERS' }, { name: 'COMMY_CLUSTER_NODES' }],
+    doc: 'nodes to join through: host:port, id:host:port or name@host:port; repeated or joined by commas. One that answers is enough; none: runs alone',
   },
   {
     key: 'cookie',
     flag: 'cookie',
     kind: 'text',
-    older: ['MESHER_COOKIE'],
+    pattern: /^.{8,1024}$/s,
+    allowed: '8 to 1024 characters; 32 random bytes in hex are better',
+    older: [{ name: 'MESHER_COOKIE' }],
     isSecret: true,
-    doc: 'shared secret of the cluster; without one, the nodes of a host share a generated file',
+    doc: 'shared secret of the cluster; without one, the nodes of a host share a generated file. On a command line others can read it: prefer the file',
   },
   {
     key: 'cookieFile',
@@ -111,20 +166,22 @@ export const options: readonly Option[] = [
     key: 'dataDir',
     flag: 'data-dir',
     kind: 'text',
-    older: ['ORIONIS_DATA_DIR'],
-    doc: 'directory of this node alone; default .skein/node-<peer port>',
+    older: [{ name: 'ORIONIS_DATA_DIR' }],
+    doc: 'directory of this node alone; .skein/node-<peer port> when absent. Lost: the node comes back under a new id',
   },
   {
     key: 'store',
     flag: 'store',
     kind: 'text',
-    doc: 'where the cluster keeps its truth: sqlite:PATH, shared by the nodes of one host; default store.db beside the data directory',
+    ...engine,
+    doc: 'where the cluster keeps its truth, the same for all nodes: sqlite:PATH, shared by the nodes of one host; store.db beside the data directory when absent',
   },
   {
     key: 'journal',
     flag: 'journal',
     kind: 'text',
-    doc: 'where events are kept: sqlite:DIRECTORY, shared by the nodes of one host; default journal/ beside the data directory',
+    ...engine,
+    doc: 'where events are kept, the same for all nodes: sqlite:DIRECTORY, shared by the nodes of one host; journal/ beside the data directory when absent',
   },
   {
     key: 'shards',
@@ -133,7 +190,7 @@ export const options: readonly Option[] = [
     min: 1,
     max: 4_096,
     default: 256,
-    doc: 'slices of the key space; fixed when the cluster is first started. Too few: coarse balance; too many: more work at each take-over',
+    doc: 'slices of the key space, fixed when the cluster is first started. Too few: coarse balance; too many: more work at each take-over',
   },
   {
     key: 'preset',
@@ -149,14 +206,14 @@ export const options: readonly Option[] = [
     kind: 'choice',
     choices: ['worker', 'replica', 'standby'],
     default: 'worker',
-    doc: 'worker owns shards and may lead; replica only serves reads; standby takes nothing',
+    doc: 'worker owns shards and may lead; replica only serves reads; standby takes nothing until capacity is lost',
   },
   {
     key: 'services',
     flag: 'service',
     kind: 'list',
     default: [],
-    doc: 'names of services that this node offers; may be repeated',
+    doc: 'names of services that this node offers; repeated or joined by commas',
   },
   {
     key: 'maxAgents',
@@ -165,24 +222,37 @@ export const options: readonly Option[] = [
     min: 0,
     max: 1_000_000,
     default: 0,
-    doc: 'agents this node takes at most',
+    doc: 'agents this node takes at most, as others are told. Too many: it is given more than it can run; too few: it stands idle',
   },
-  { key: 'zone', flag: 'zone', kind: 'text', default: '', doc: 'failure zone; shards are spread over zones' },
-  { key: 'region', flag: 'region', kind: 'text', default: '', doc: 'region' },
-  { key: 'labels', flag: 'label', kind: 'labels', default: {}, doc: 'k=v, may be repeated' },
+  {
+    key: 'zone',
+    flag: 'zone',
+    kind: 'text',
+    ...place,
+    default: '',
+    doc: 'failure zone, as others are told',
+  },
+  { key: 'region', flag: 'region', kind: 'text', ...place, default: '', doc: 'region, as others are told' },
+  {
+    key: 'labels',
+    flag: 'label',
+    kind: 'labels',
+    default: {},
+    doc: 'k=v; repeated or joined by commas; an object in the file',
+  },
   {
     key: 'allowedOrigins',
     flag: 'allowed-origin',
     kind: 'list',
     default: [],
-    doc: 'browser origins beside the node’s own that may write',
+    doc: 'browser origins beside the node’s own that may write. Too many: a foreign page can act for whoever opens it',
   },
   {
     key: 'allowedHosts',
     flag: 'allowed-host',
     kind: 'list',
     default: [],
-    doc: 'host names under which this node is reached, beside its addresses',
+    doc: 'host names under which this node is reached, beside its addresses. Missing: requests under that name are refused',
   },
   {
     key: 'logLevel',
@@ -198,7 +268,7 @@ export const options: readonly Option[] = [
     kind: 'choice',
     choices: ['json', 'pretty'],
     default: 'json',
-    doc: 'json lines, or one readable line each',
+    doc: 'lines of JSON, or one readable line each',
   },
   {
     key: 'drainDeadlineMs',
@@ -206,7 +276,13 @@ export const options: readonly Option[] = [
     kind: 'integer',
     min: 0,
     max: 3_600_000,
+    unit: 'ms',
     default: 30_000,
-    doc: 'how long a stopping node may take to hand over, ms. Shorter: successors wait for the seal instead',
+    doc: 'how long a stopping node may take to hand over. Shorter: successors wait for the seal instead; longer: a stop may hang for so long',
   },
 ]
+
+/** The `SKEIN_*` variable of a flag. */
+export function variableOf(flag: string): string {
+  return `SKEIN_${flag.toUpperCase().replaceAll('-', '_')}`
+}

@@ -1,185 +1,169 @@
 /**
- * From flags, environment and file to one configuration: flag, SKEIN_*, the older systems' variables, config file, default, in this order. All
- * errors are reported at once, each with where the value came from; nothing is corrected silently.
+ * From flags, environment and file to one configuration, in this order: flag, SKEIN_*, the older systems' variables, config file,
+ * default. All mistakes are reported at once, each with where the value came from; nothing is corrected silently.
  */
 import { readFileSync } from 'node:fs'
+import { dirname, join, resolve } from 'node:path'
 import { SkeinError } from '../core/kernel/error.js'
 import type { NodeConfig } from '../runtime/node-api.js'
-import { type Option, options } from './options.js'
+import { type OlderVariable, type Option, options, variableOf } from './options.js'
+import { parseValue } from './value.js'
 
 export interface Setting {
   readonly option: Option
+  /** Undefined when nobody says and there is no default. */
   readonly value: unknown
   /** `flag --port`, `environment SKEIN_PORT`, `file x.json`, `default`. */
   readonly source: string
+  /** 0 for a flag, rising as the source gets weaker. */
+  readonly rank: number
 }
 
-export type FlagValues = Readonly<Record<string, string | boolean | readonly string[] | undefined>>
+export type FlagValue = string | boolean | readonly string[]
 
-/** Flags by option key; `--config FILE` is read here. Throws `bad_config` with every mistake in `details.mistakes`. */
-export function resolveConfig(
-  flags: FlagValues,
-  env: Readonly<Record<string, string | undefined>>,
-  configFile?: string,
-): { config: Partial<NodeConfig>; settings: readonly Setting[] } {
+export interface Sources {
+  /** By option key. */
+  readonly flags?: Readonly<Partial<Record<string, FlagValue>>>
+  readonly env?: Readonly<Record<string, string | undefined>>
+  /** Path of a JSON file; `SKEIN_CONFIG` when absent. */
+  readonly configFile?: string | undefined
+}
+
+interface Given {
+  readonly value: unknown
+  readonly source: string
+  readonly rank: number
+}
+
+/** Throws `bad_config` with every mistake in `details.mistakes`. */
+export function resolveConfig(sources: Sources): readonly Setting[] {
   const mistakes: string[] = []
-  const file = configFile === undefined ? {} : readConfigFile(configFile, mistakes)
-  const settings = options.map((option) => settle(option, flags, env, file, configFile ?? '', mistakes))
-  const config: Record<string, unknown> = {}
-  for (const { option, value } of settings) if (value !== undefined) config[option.key] = value
-  const known = new Set(options.map((o) => o.key))
-  for (const key of Object.keys(file))
-    if (!known.has(key)) mistakes.push(`${configFile}: unknown key "${key}"; known: ${[...known].join(', ')}`)
-  splitHttpAddress(config, env, settings)
-  crossChecks(config, mistakes)
+  const path = sources.configFile ?? textOf(sources.env?.SKEIN_CONFIG)
+  const file = path === undefined ? new Map<string, unknown>() : readConfigFile(path, mistakes)
+  const settings = options.map((option): Setting => {
+    const given = strongest(option, sources, file, path ?? '')
+    if (given === undefined) return { option, value: option.default, source: 'default', rank: 9 }
+    const value = given.value instanceof Error ? given.value : parseValue(option, given.value)
+    if (!(value instanceof Error)) return { ...given, option, value }
+    mistakes.push(`${option.key} (${given.source}): ${value.message}`)
+    return { ...given, option, value: undefined }
+  })
+  const complete = withDerived(settings)
+  crossCheck(complete, mistakes)
   if (mistakes.length > 0) throw new SkeinError('bad_config', mistakes.join('\n'), { details: { mistakes } })
-  return { config: config as Partial<NodeConfig>, settings }
+  return complete
 }
 
-/** What `--print-config` shows: one line per option, secrets hidden. */
-export function printSettings(settings: readonly Setting[]): string {
-  const shown = settings.map(({ option, value, source }) => [
-    option.key,
-    value === undefined ? '-' : option.isSecret === true ? '(hidden)' : JSON.stringify(value),
-    source,
-  ])
-  const width = (i: number): number => Math.max(...shown.map((row) => (row[i] as string).length))
-  return shown
-    .map(
-      ([key, value, source]) =>
-        `${(key as string).padEnd(width(0))}  ${(value as string).padEnd(Math.min(50, width(1)))}  ${source}`,
-    )
-    .join('\n')
+export function toNodeConfig(settings: readonly Setting[]): NodeConfig {
+  const given = settings.filter(({ value }) => value !== undefined)
+  const values = Object.fromEntries(given.map(({ option, value }) => [option.key, value]))
+  // Every key that NodeConfig requires has a default in the schema or is derived; a test holds the two together.
+  return { ...values, threads: 'worker', http: true } as NodeConfig
 }
 
-/** `id:host:port` and `name@host:port` also name a node; only the address is needed to dial. */
-export function parsePeer(text: string): string | undefined {
-  const match = /^(?:[A-Za-z0-9._-]+[@:])?(\[[0-9A-Fa-f:.]+\]|[A-Za-z0-9._-]+):(\d{1,5})$/.exec(text.trim())
-  const port = Number(match?.[2])
-  return match === null || port < 1 || port > 65_535 ? undefined : `${match[1]}:${port}`
-}
-
-function settle(
+/** The strongest source that says something. An empty variable says nothing. */
+function strongest(
   option: Option,
-  flags: FlagValues,
-  env: Readonly<Record<string, string | undefined>>,
-  file: Readonly<Record<string, unknown>>,
+  { flags = {}, env = {} }: Sources,
+  file: ReadonlyMap<string, unknown>,
   fileName: string,
-  mistakes: string[],
-): Setting {
-  const given = flags[option.key]
-  if (given !== undefined) return parsed(option, given, `flag --${option.flag}`, mistakes)
-  for (const name of [option.flag, ...(option.aliases ?? [])].map(
-    (f) => `SKEIN_${f.toUpperCase().replaceAll('-', '_')}`,
-  )) {
-    const value = env[name]
-    if (value !== undefined) return parsed(option, value, `environment ${name}`, mistakes)
+): Given | undefined {
+  const flag = flags[option.key]
+  if (flag !== undefined) return { value: flag, source: `flag --${option.flag}`, rank: 0 }
+  for (const name of [option.flag, ...(option.aliases ?? [])].map(variableOf)) {
+    const value = textOf(env[name])
+    if (value !== undefined) return { value, source: `environment ${name}`, rank: 1 }
   }
-  for (const name of option.older ?? []) {
-    const value = env[name]
-    if (value !== undefined && value !== '') return parsed(option, value, `environment ${name}`, mistakes)
+  for (const variable of option.older ?? []) {
+    const value = partOf(variable, textOf(env[variable.name]))
+    if (value !== undefined) return { value, source: `environment ${variable.name}`, rank: 2 }
   }
-  if (file[option.key] !== undefined) return parsed(option, file[option.key], `file ${fileName}`, mistakes)
-  return { option, value: option.default, source: 'default' }
+  if (!file.has(option.key)) return undefined
+  return { value: file.get(option.key), source: `file ${fileName}`, rank: 3 }
 }
 
-function parsed(option: Option, given: unknown, source: string, mistakes: string[]): Setting {
-  const value = parse(option, given)
-  if (value instanceof Error) mistakes.push(`${source}: ${value.message}`)
-  return { option, value: value instanceof Error ? undefined : value, source }
+function textOf(value: string | undefined): string | undefined {
+  return value === '' ? undefined : value
 }
 
-function parse(option: Option, given: unknown): unknown {
-  switch (option.kind) {
-    case 'text':
-      return typeof given === 'string' && given !== ''
-        ? given
-        : new Error(`text expected, got ${JSON.stringify(given)}`)
-    case 'boolean':
-      if (given === true || given === 'true' || given === '1') return true
-      return given === false || given === 'false' || given === '0'
-        ? false
-        : new Error(`true or false expected, got ${JSON.stringify(given)}`)
-    case 'choice':
-      return option.choices?.includes(String(given)) === true
-        ? given
-        : new Error(`one of ${option.choices?.join(', ')} expected, got ${JSON.stringify(given)}`)
-    case 'integer': {
-      const n = typeof given === 'number' ? given : /^-?\d+$/.test(String(given)) ? Number(given) : Number.NaN
-      const ok =
-        Number.isSafeInteger(n) && n >= (option.min ?? 0) && n <= (option.max ?? Number.MAX_SAFE_INTEGER)
-      return ok
-        ? n
-        : new Error(
-            `a whole number from ${option.min} to ${option.max} expected, got ${JSON.stringify(given)}`,
-          )
-    }
-    case 'list': {
-      const items = asItems(given)
-      if (option.key !== 'peers') return items
-      const bad = items.filter((item) => parsePeer(item) === undefined)
-      return bad.length > 0
-        ? new Error(
-            `peers are host:port, id:host:port or name@host:port, got ${bad.map((b) => JSON.stringify(b)).join(', ')}`,
-          )
-        : items.map((item) => parsePeer(item))
-    }
-    case 'labels': {
-      if (typeof given === 'object' && given !== null && !Array.isArray(given)) return given
-      const pairs = asItems(given).map((item) => item.split('='))
-      const bad = pairs.find((p) => p.length !== 2 || p[0] === '')
-      return bad === undefined
-        ? Object.fromEntries(pairs)
-        : new Error(`labels are k=v, got ${JSON.stringify(bad.join('='))}`)
-    }
-  }
+/** `127.0.0.1:7000` or `:7000`: an absent host says nothing about the host. */
+function partOf(variable: OlderVariable, text: string | undefined): string | Error | undefined {
+  if (variable.part === undefined || text === undefined) return text
+  const match = /^(\[[0-9A-Fa-f:.]+\]|[^:]*):(\d{1,5})$/.exec(text)
+  if (match === null) return new Error(`host:port expected, got ${JSON.stringify(text)}`)
+  return variable.part === 'port' ? match[2] : textOf(match[1]?.replace(/^\[|\]$/g, ''))
 }
 
-function asItems(given: unknown): string[] {
-  const list = Array.isArray(given) ? given.map(String) : [String(given)]
-  return list
-    .flatMap((text) => text.split(','))
-    .map((text) => text.trim())
-    .filter((text) => text !== '')
-}
-
-function readConfigFile(path: string, mistakes: string[]): Record<string, unknown> {
+/** Keys are the options' own or their flags' spelling. */
+function readConfigFile(path: string, mistakes: string[]): Map<string, unknown> {
+  const found = new Map<string, unknown>()
+  let content: unknown
   try {
-    const value: unknown = JSON.parse(readFileSync(path, 'utf8'))
-    if (typeof value === 'object' && value !== null && !Array.isArray(value))
-      return value as Record<string, unknown>
-    mistakes.push(`file ${path}: a JSON object is expected`)
+    content = JSON.parse(readFileSync(path, 'utf8'))
   } catch (error) {
     mistakes.push(`file ${path}: ${error instanceof Error ? error.message : String(error)}`)
+    return found
   }
-  return {}
+  if (typeof content !== 'object' || content === null || Array.isArray(content)) {
+    mistakes.push(`file ${path}: a JSON object is expected`)
+    return found
+  }
+  for (const [key, value] of Object.entries(content)) {
+    const option = options.find((o) => o.key === key || o.flag === key || o.aliases?.includes(key) === true)
+    if (option === undefined) {
+      mistakes.push(`file ${path}: unknown key "${key}"; known: ${options.map((o) => o.key).join(', ')}`)
+    } else if (found.has(option.key)) mistakes.push(`file ${path}: "${key}" is given twice`)
+    else found.set(option.key, value)
+  }
+  return found
 }
 
-/** ORIONIS_HTTP_ADDR says host and port in one; it counts where neither was given in a stronger way. */
-function splitHttpAddress(
-  config: Record<string, unknown>,
-  env: Readonly<Record<string, string | undefined>>,
-  settings: readonly Setting[],
-): void {
-  const text = env.ORIONIS_HTTP_ADDR
-  const match = text === undefined ? null : /^(.*):(\d{1,5})$/.exec(text)
-  if (match === null) return
-  const isWeak = (key: string): boolean => settings.find((s) => s.option.key === key)?.source === 'default'
-  if (isWeak('port')) config.port = Number(match[2])
-  if (isWeak('host') && match[1] !== '') config.host = match[1]
+/** Directories follow from the peer port and from one another. */
+function withDerived(settings: readonly Setting[]): readonly Setting[] {
+  const settled = (key: string): unknown => settings.find((s) => s.option.key === key)?.value
+  const dataDir = resolve(String(settled('dataDir') ?? join('.skein', `node-${String(settled('peerPort'))}`)))
+  const derived: Readonly<Record<string, string>> = {
+    dataDir,
+    store: `sqlite:${join(dirname(dataDir), 'store.db')}`,
+    journal: `sqlite:${join(dirname(dataDir), 'journal')}`,
+  }
+  // The stronger of cookie and cookie file counts; which one wins must not depend on who reads them.
+  const [cookie, cookieFile] = ['cookie', 'cookieFile'].map((key) =>
+    settings.find((s) => s.option.key === key),
+  )
+  const beaten = cookie !== undefined && cookieFile !== undefined ? weaker(cookie, cookieFile) : undefined
+  return settings.map((setting) => {
+    const { key } = setting.option
+    if (setting === beaten) return { ...setting, value: undefined, source: `${setting.source}, overridden` }
+    if (key === 'dataDir') return { ...setting, value: dataDir }
+    return setting.rank === 9 && derived[key] !== undefined ? { ...setting, value: derived[key] } : setting
+  })
 }
 
-function crossChecks(config: Record<string, unknown>, mistakes: string[]): void {
-  const isLoopback = (host: unknown): boolean =>
-    host === 'localhost' || host === '::1' || /^127\./.test(String(host))
-  if (!isLoopback(config.peerHost) && config.cookie === undefined && config.cookieFile === undefined) {
+function weaker(a: Setting, b: Setting): Setting | undefined {
+  if (a.value === undefined || b.value === undefined || a.rank === b.rank) return undefined
+  return a.rank < b.rank ? b : a
+}
+
+function crossCheck(settings: readonly Setting[], mistakes: string[]): void {
+  const get = (key: string): Setting | undefined => settings.find((s) => s.option.key === key)
+  const [host, peerHost, cookie, cookieFile] = ['host', 'peerHost', 'cookie', 'cookieFile'].map(get)
+  if (cookie?.value !== undefined && cookieFile?.value !== undefined) {
+    mistakes.push(`cookie (${cookie.source}) and cookieFile (${cookieFile.source}): give one of them`)
+  }
+  const hasCookie = cookie?.rank !== 9 || cookieFile?.rank !== 9
+  if (peerHost?.value !== undefined && !isLoopback(String(peerHost.value)) && !hasCookie) {
     mistakes.push(
-      `--peer-host ${String(config.peerHost)} can be reached from other machines: give the cluster a --cookie or --cookie-file`,
+      `peerHost (${peerHost.source}): ${String(peerHost.value)} can be reached from other machines: give the cluster a --cookie or --cookie-file`,
     )
   }
-  if (!isLoopback(config.host) && config.insecure !== true) {
+  if (host?.value !== undefined && !isLoopback(String(host.value)) && get('insecure')?.value !== true) {
     mistakes.push(
-      `--host ${String(config.host)} can be reached from other machines and this build has no tokens yet: bind loopback, or accept that with --insecure`,
+      `host (${host.source}): ${String(host.value)} can be reached from other machines and this version has no tokens yet: bind loopback, or accept that anybody may do anything with --insecure`,
     )
   }
+}
+
+function isLoopback(host: string): boolean {
+  return /^(localhost|\[?::1\]?|127(\.\d{1,3}){3})$/i.test(host)
 }

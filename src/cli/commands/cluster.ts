@@ -1,26 +1,9 @@
 /** What an operator asks of a cluster: status, nodes, leader, shards, history. */
 import type { Command } from 'commander'
-import { type ClientOptions, call } from '../client.js'
-import { CliFailure, exitCodes } from '../exit.js'
-import { print, printJson, printTable } from '../output.js'
-
-export interface CommonOptions {
-  readonly addr: string
-  readonly token?: string
-  readonly json?: boolean
-}
-
-/** Every command that talks to a node takes these. */
-export function remote(command: Command): Command {
-  return command
-    .option('--addr <host:port>', 'node to ask', process.env.SKEIN_ADDR ?? '127.0.0.1:8151')
-    .option('--token <token>', 'bearer token', process.env.SKEIN_TOKEN)
-    .option('--json', 'print the answer as JSON')
-}
-
-export function clientOf(options: CommonOptions): ClientOptions {
-  return { addr: options.addr, token: options.token }
-}
+import { call } from '../client.js'
+import { exitCodes } from '../exit.js'
+import { paint, print, printJson, printTable } from '../output.js'
+import { clientOf, type RemoteOptions, remote, whole } from '../remote.js'
 
 type Row = Record<string, unknown>
 
@@ -30,7 +13,7 @@ export function addCluster(program: Command): void {
   ).action(status)
   const nodes = program.command('nodes').description('nodes: ls, show, why, drain, cordon, uncordon, remove')
   remote(nodes.command('ls').description('all nodes')).action(listNodes)
-  remote(nodes.command('show <id>').description('one node')).action((id: string, o: CommonOptions) =>
+  remote(nodes.command('show <id>').description('one node')).action((id: string, o: RemoteOptions) =>
     show(o, `/api/cluster/nodes/${encodeURIComponent(id)}`),
   )
   remote(nodes.command('why <id>').description('the evidence behind its status')).action(why)
@@ -46,7 +29,7 @@ export function addCluster(program: Command): void {
       nodes
         .command(`${verb} <id>`)
         .description(verb === 'cordon' ? 'give it nothing new' : 'let it be given work again'),
-    ).action((id: string, o: CommonOptions) =>
+    ).action((id: string, o: RemoteOptions) =>
       operate(o, `/api/cluster/nodes/${encodeURIComponent(id)}/${verb}`),
     )
   }
@@ -54,20 +37,20 @@ export function addCluster(program: Command): void {
     nodes
       .command('remove <id>')
       .description('forget an offline node, evict one that is cut off, make a live one leave'),
-  ).action(async (id: string, o: CommonOptions) => {
+  ).action(async (id: string, o: RemoteOptions) => {
     const answer = await call(clientOf(o), 'DELETE', `/api/cluster/nodes/${encodeURIComponent(id)}`)
     if (o.json === true) printJson(answer)
     else print(`${id} is removed`)
   })
   const leader = program.command('leader').description('leader: show, promote, step-down')
-  remote(leader.command('show').description('who leads')).action((o: CommonOptions) =>
+  remote(leader.command('show').description('who leads')).action((o: RemoteOptions) =>
     show(o, '/api/cluster/leader'),
   )
   remote(leader.command('promote').description('make the node at --addr the leader')).action(
-    (o: CommonOptions) => operate(o, '/api/cluster/leader'),
+    (o: RemoteOptions) => operate(o, '/api/cluster/leader'),
   )
   remote(leader.command('step-down').description('make the node at --addr give the leadership up')).action(
-    (o: CommonOptions) => operate(o, '/api/cluster/leader', 'DELETE'),
+    (o: RemoteOptions) => operate(o, '/api/cluster/leader', 'DELETE'),
   )
   remote(program.command('shards').description('who owns which shards')).action(shards)
   remote(
@@ -78,7 +61,7 @@ export function addCluster(program: Command): void {
   ).action(history)
 }
 
-async function status(o: CommonOptions): Promise<void> {
+async function status(o: RemoteOptions): Promise<void> {
   const s = (await call(clientOf(o), 'GET', '/api/cluster/status')) as Row
   if (o.json === true) printJson(s)
   else {
@@ -97,7 +80,7 @@ async function status(o: CommonOptions): Promise<void> {
   if (s.is_degraded === true) process.exitCode = exitCodes.degraded
 }
 
-async function listNodes(o: CommonOptions): Promise<void> {
+async function listNodes(o: RemoteOptions): Promise<void> {
   const answer = (await call(clientOf(o), 'GET', '/api/cluster/nodes')) as { nodes: Row[] }
   if (o.json === true) {
     printJson(answer)
@@ -107,9 +90,7 @@ async function listNodes(o: CommonOptions): Promise<void> {
     ['ID', 'STATUS', 'ROLE', 'SHARDS', 'EVENTS/S', 'CPU', 'UPTIME', 'HTTP', 'PEER'],
     answer.nodes.map((n) => [
       n.id,
-      n.healthy === true
-        ? n.status
-        : `${String(n.status)} (${n.stalled === true ? 'stalled' : String(n.observed)})`,
+      statusOf(n),
       n.role,
       n.shards_owned,
       Math.round(Number(n.events_per_second ?? 0)),
@@ -121,7 +102,14 @@ async function listNodes(o: CommonOptions): Promise<void> {
   )
 }
 
-async function show(o: CommonOptions, path: string): Promise<void> {
+function statusOf(node: Row): string {
+  const status = String(node.status)
+  const colour = status === 'online' ? 'green' : status === 'offline' ? 'red' : 'yellow'
+  if (node.healthy === true) return paint(colour, status)
+  return paint(colour, `${status} (${node.stalled === true ? 'stalled' : String(node.observed)})`)
+}
+
+async function show(o: RemoteOptions, path: string): Promise<void> {
   const answer = (await call(clientOf(o), 'GET', path)) as Row
   if (o.json === true) printJson(answer)
   else
@@ -129,7 +117,7 @@ async function show(o: CommonOptions, path: string): Promise<void> {
       print(`${key.padEnd(18)} ${typeof value === 'object' ? JSON.stringify(value) : String(value)}`)
 }
 
-async function why(id: string, o: CommonOptions): Promise<void> {
+async function why(id: string, o: RemoteOptions): Promise<void> {
   const answer = (await call(clientOf(o), 'GET', `/api/cluster/nodes/${encodeURIComponent(id)}/why`)) as {
     summary: string
     evidence: Row[]
@@ -145,18 +133,16 @@ async function why(id: string, o: CommonOptions): Promise<void> {
 
 async function drain(
   id: string,
-  o: CommonOptions & { readonly deadline: string; readonly dryRun?: boolean },
+  o: RemoteOptions & { readonly deadline: string; readonly dryRun?: boolean },
 ): Promise<void> {
-  const deadline = Number(o.deadline)
-  if (!(deadline > 0))
-    throw new CliFailure(exitCodes.usage, `--deadline: seconds above 0 expected, got "${o.deadline}"`)
+  const deadline = whole('--deadline', o.deadline, 1, 86_400)
   await operate(o, `/api/cluster/nodes/${encodeURIComponent(id)}/drain`, 'POST', {
     deadline,
     ...(o.dryRun === true ? { dry_run: true } : {}),
   })
 }
 
-async function operate(o: CommonOptions, path: string, method = 'POST', value?: unknown): Promise<void> {
+async function operate(o: RemoteOptions, path: string, method = 'POST', value?: unknown): Promise<void> {
   const answer = (await call(clientOf(o), method, path, value)) as Row
   if (o.json === true) printJson(answer)
   else
@@ -167,7 +153,7 @@ async function operate(o: CommonOptions, path: string, method = 'POST', value?: 
     )
 }
 
-async function shards(o: CommonOptions): Promise<void> {
+async function shards(o: RemoteOptions): Promise<void> {
   const answer = (await call(clientOf(o), 'GET', '/api/cluster/shards')) as { shards: Row[]; count: number }
   if (o.json === true) {
     printJson(answer)
@@ -198,16 +184,13 @@ function ranges(numbers: readonly number[]): string {
   return parts.length > 12 ? `${parts.slice(0, 12).join(',')},…` : parts.join(',')
 }
 
-async function history(o: CommonOptions & { readonly limit: string }): Promise<void> {
-  const answer = (await call(
-    clientOf(o),
-    'GET',
-    `/api/cluster/history?limit=${encodeURIComponent(o.limit)}`,
-  )) as { history?: Row[]; events?: Row[] }
+async function history(o: RemoteOptions & { readonly limit: string }): Promise<void> {
+  const limit = whole('--limit', o.limit, 1, 100_000)
+  const answer = (await call(clientOf(o), 'GET', `/api/cluster/history?limit=${limit}`)) as { events: Row[] }
   if (o.json === true) {
     printJson(answer)
     return
   }
-  for (const e of answer.history ?? answer.events ?? [])
+  for (const e of answer.events)
     print(`${String(e.at)}  ${String(e.event).padEnd(20)} ${JSON.stringify(e.fields)}`)
 }

@@ -1,62 +1,48 @@
 /** `skein start`: one node in this process, until a signal or its own end. */
 import type { Command } from 'commander'
-import { options } from '../../config/options.js'
-import { type FlagValues, printSettings, resolveConfig } from '../../config/resolve.js'
+import { type SettingRow, settingRows } from '../../config/print.js'
+import { resolveConfig, type Setting, toNodeConfig } from '../../config/resolve.js'
 import { isSkeinError } from '../../core/kernel/error.js'
 import { createNode } from '../../runtime/create-node.js'
-import type { SkeinNode } from '../../runtime/node-api.js'
+import type { NodeConfig, SkeinNode } from '../../runtime/node-api.js'
+import { presets } from '../../runtime/presets.js'
 import { CliFailure, exitCodes } from '../exit.js'
-import { print, printJson } from '../output.js'
+import { addFlags, flagsOf } from '../flags.js'
+import { print, printJson, printTable } from '../output.js'
 
 export function addStart(program: Command): void {
   const command = program
     .command('start')
     .description('start a node; without peers it runs alone, with the same API')
-  for (const option of options) {
-    const value =
-      option.kind === 'boolean'
-        ? ''
-        : option.kind === 'list' || option.kind === 'labels'
-          ? ' <value...>'
-          : ' <value>'
-    const range = option.choices === undefined ? '' : ` (${option.choices.join(', ')})`
-    const standard =
-      option.default === undefined || option.default === '' ? '' : ` [${JSON.stringify(option.default)}]`
-    for (const [i, flag] of [option.flag, ...(option.aliases ?? [])].entries()) {
-      command.option(
-        `--${flag}${value}`,
-        i === 0 ? `${option.doc}${range}${standard}` : `same as --${option.flag}`,
-      )
-    }
-  }
+  addFlags(command)
   command.option('--config <file>', 'JSON file with any of these options by their keys')
   command.option('--print-config', 'show every value and where it came from, then end')
   command.option('--json', 'print one line of JSON when the node is up')
-  command.action(async (given: Record<string, unknown>) => {
-    await start(given)
-  })
+  command.action(start)
 }
 
-async function start(given: Record<string, unknown>): Promise<void> {
-  const { config, settings } = readConfig(given)
+interface StartOptions extends Readonly<Record<string, unknown>> {
+  readonly config?: string
+  readonly printConfig?: boolean
+  readonly json?: boolean
+}
+
+async function start(given: StartOptions): Promise<void> {
+  const settings = readSettings(given)
+  const config = toNodeConfig(settings)
   if (given.printConfig === true) {
-    if (given.json === true)
-      printJson(
-        settings.map(({ option, value, source }) => ({
-          key: option.key,
-          value: option.isSecret === true && value !== undefined ? '(hidden)' : value,
-          source,
-        })),
+    const rows = [...settingRows(settings), ...timingRows(config.preset)]
+    if (given.json === true) printJson(rows)
+    else
+      printTable(
+        ['KEY', 'VALUE', 'SOURCE'],
+        rows.map((r) => [r.key, r.value === null ? '-' : JSON.stringify(r.value), r.source]),
       )
-    else print(printSettings(settings))
     return
   }
-  let node: SkeinNode
-  try {
-    node = await createNode({ ...config, threads: 'worker', http: true })
-  } catch (error) {
+  const node = await createNode(config).catch((error: unknown) => {
     throw explain(error)
-  }
+  })
   announce(node, given.json === true)
   stopOnSignals(node)
   const { reason, error } = await node.ended
@@ -65,32 +51,35 @@ async function start(given: Record<string, unknown>): Promise<void> {
   process.exit(exitCodes.ok)
 }
 
-export function readConfig(given: Record<string, unknown>): ReturnType<typeof resolveConfig> {
-  const flags: Record<string, FlagValues[string]> = {}
-  for (const option of options) {
-    for (const flag of [option.flag, ...(option.aliases ?? [])]) {
-      const value = given[camel(flag)] as FlagValues[string]
-      if (value === undefined) continue
-      const before = flags[option.key]
-      flags[option.key] = Array.isArray(before) && Array.isArray(value) ? [...before, ...value] : value
-    }
-  }
+function readSettings(given: StartOptions): readonly Setting[] {
   try {
-    return resolveConfig(flags, process.env, given.config as string | undefined)
+    return resolveConfig({ flags: flagsOf(given), env: process.env, configFile: given.config })
   } catch (error) {
     throw explain(error)
   }
 }
 
-function camel(flag: string): string {
-  return flag.replace(/-([a-z])/g, (_, letter: string) => letter.toUpperCase())
+/** The timings cannot be set one by one; the preset decides. They are shown because they explain what the node does. */
+function timingRows(preset: NodeConfig['preset']): readonly SettingRow[] {
+  const { membership, lease, ...rest } = presets[preset]
+  const groups: readonly [string, object][] = [
+    ['membership.', membership],
+    ['lease.', lease],
+    ['', rest],
+  ]
+  return groups.flatMap(([prefix, values]) =>
+    Object.entries(values).map(([key, value]) => ({
+      key: prefix + key,
+      value,
+      source: `preset ${preset}`,
+    })),
+  )
 }
 
 function explain(error: unknown): Error {
   if (!isSkeinError(error)) return error instanceof Error ? error : new Error(String(error))
-  const exitCode =
-    error.code === 'bad_config' || error.code === 'bad_address' ? exitCodes.usage : exitCodes.failed
-  return new CliFailure(exitCode, `${error.code}: ${error.message}`)
+  const isUsage = error.code === 'bad_config' || error.code === 'bad_address'
+  return new CliFailure(isUsage ? exitCodes.usage : exitCodes.failed, `${error.code}: ${error.message}`)
 }
 
 function announce(node: SkeinNode, asJson: boolean): void {

@@ -2,6 +2,7 @@
  * `skein up`: a local cluster in one terminal: real processes, each with its own colour, restarted when they die, drained with Ctrl-C.
  */
 import { type ChildProcess, spawn } from 'node:child_process'
+import { createSocket } from 'node:dgram'
 import { mkdirSync } from 'node:fs'
 import { createServer } from 'node:net'
 import { join, resolve } from 'node:path'
@@ -10,11 +11,16 @@ import type { Command } from 'commander'
 import { exchange } from '../client.js'
 import { CliFailure, exitCodes } from '../exit.js'
 import { paint, print } from '../output.js'
+import { whole } from '../remote.js'
 
 const colours = ['cyan', 'magenta', 'yellow', 'green', 'blue', 'red'] as const
 const nodesMax = 16
 const readyTimeoutMs = 30_000
 const restartPauseMs = 300
+/** A node that ended so often in a row without staying up is not going to. */
+const failedStartsMax = 8
+/** npm passes on a Ctrl-C that the terminal has sent already: not a second one. */
+const sameSignalMs = 400
 
 interface LocalNode {
   readonly id: string
@@ -53,22 +59,18 @@ class LocalCluster {
   private readonly options: UpOptions
   private readonly nodes: LocalNode[] = []
   private stopping = false
+  private stoppedAtMs = 0
 
   constructor(options: UpOptions) {
     this.options = options
   }
 
   async run(): Promise<void> {
-    const count = Number(this.options.nodes)
-    if (!Number.isInteger(count) || count < 1 || count > nodesMax)
-      throw new CliFailure(
-        exitCodes.usage,
-        `--nodes: a whole number from 1 to ${nodesMax} expected, got "${this.options.nodes}"`,
-      )
+    const count = whole('--nodes', this.options.nodes, 1, nodesMax)
     const dir = resolve(this.options.dir)
-    mkdirSync(dir, { recursive: true })
-    let port = Number(this.options.port)
-    let peerPort = Number(this.options.peerPort)
+    let port = whole('--port', this.options.port, 1, 65_535)
+    let peerPort = whole('--peer-port', this.options.peerPort, 1, 65_535)
+    makeDirectory(dir)
     for (let i = 1; i <= count; i++) {
       port = await freePort(port)
       peerPort = await freePort(peerPort)
@@ -84,6 +86,7 @@ class LocalCluster {
     }
     process.on('SIGINT', () => this.stop('SIGINT'))
     process.on('SIGTERM', () => this.stop('SIGTERM'))
+    process.on('SIGHUP', () => this.stop('SIGHUP'))
     process.on('exit', () => {
       for (const node of this.nodes) node.child?.kill('SIGKILL')
     })
@@ -100,7 +103,9 @@ class LocalCluster {
       if (this.stopping) return
       this.say(node, `ended (${signal ?? `exit code ${code}`})`)
       if (!this.options.restart) return
-      if (code === exitCodes.usage) throw new CliFailure(exitCodes.failed, `${node.id} cannot be started`)
+      if (code === exitCodes.usage || node.starts > failedStartsMax) {
+        throw new CliFailure(exitCodes.failed, `${node.id} cannot be started: see its last words above`)
+      }
       // One that keeps dying is tried less and less often.
       await new Promise((done) => setTimeout(done, restartPauseMs * Math.min(20, node.starts)))
       if (!this.stopping) this.say(node, 'is started again')
@@ -131,7 +136,8 @@ class LocalCluster {
     const child = spawn(
       process.execPath,
       [fileURLToPath(new URL('../../../bin/skein.js', import.meta.url)), ...args],
-      { stdio: ['ignore', 'pipe', 'pipe'] },
+      // In a group of its own: a Ctrl-C of the terminal must reach it through us only, and once.
+      { stdio: ['ignore', 'pipe', 'pipe'], detached: true },
     )
     node.child = child
     for (const stream of [child.stdout, child.stderr]) this.relay(node, stream)
@@ -223,26 +229,48 @@ class LocalCluster {
   }
 
   private stop(signal: NodeJS.Signals): void {
+    const now = Date.now()
     if (this.stopping) {
+      if (now - this.stoppedAtMs < sameSignalMs) return
       for (const node of this.nodes) node.child?.kill('SIGKILL')
-      return
+      process.exit(exitCodes.failed)
     }
     this.stopping = true
+    this.stoppedAtMs = now
     process.stderr.write(`${signal}: draining; once more ends at once\n`)
     for (const node of this.nodes) node.child?.kill('SIGTERM')
   }
 }
 
-/** The first free port from `from` on, of at most 200. */
+function makeDirectory(dir: string): void {
+  try {
+    mkdirSync(dir, { recursive: true, mode: 0o700 })
+  } catch (error) {
+    const { code, message } = error as NodeJS.ErrnoException
+    throw new CliFailure(exitCodes.failed, `data_dir_unusable: ${dir} cannot be made: ${code ?? message}`)
+  }
+}
+
+/** The first port from `from` on, of at most 200, that is free for TCP and UDP. */
 async function freePort(from: number): Promise<number> {
-  for (let port = from; port < from + 200 && port < 65_536; port++) if (await isFree(port)) return port
+  for (let port = from; port < from + 200 && port < 65_536; port++) {
+    if ((await isFreeTcp(port)) && (await isFreeUdp(port))) return port
+  }
   throw new CliFailure(exitCodes.failed, `no free port from ${from} to ${from + 199}`)
 }
 
-function isFree(port: number): Promise<boolean> {
+function isFreeTcp(port: number): Promise<boolean> {
   return new Promise((done) => {
     const server = createServer()
     server.once('error', () => done(false))
     server.listen(port, '127.0.0.1', () => server.close(() => done(true)))
+  })
+}
+
+function isFreeUdp(port: number): Promise<boolean> {
+  return new Promise((done) => {
+    const socket = createSocket('udp4')
+    socket.once('error', () => socket.close(() => done(false)))
+    socket.bind(port, '127.0.0.1', () => socket.close(() => done(true)))
   })
 }

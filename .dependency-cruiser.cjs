@@ -1,0 +1,131 @@
+// The import rules of the design: what each folder of src may see. `npm run check` fails on the first breach.
+const core = '^src/core/'
+const npmOrNode = ['core', 'npm', 'npm-dev', 'npm-optional', 'npm-peer', 'npm-no-pkg', 'unknown']
+
+/** A folder of core sees the kernel, the clock and itself. */
+const coreFolders = ['kernel', 'hlc', 'membership', 'election', 'sharding', 'routing', 'wire'].map(
+  (name) => ({
+    name: `core-${name}-is-alone`,
+    comment: `core/${name} sees core/kernel, core/hlc and itself; core/node brings machines together`,
+    severity: 'error',
+    from: { path: `${core}${name}/` },
+    to: { path: '^src/', pathNot: `${core}(${name}|kernel|hlc)/` },
+  }),
+)
+
+module.exports = {
+  forbidden: [
+    ...coreFolders,
+    {
+      name: 'kernel-is-the-ground',
+      severity: 'error',
+      from: { path: `${core}kernel/` },
+      to: { path: '^src/', pathNot: `${core}kernel/` },
+    },
+    {
+      name: 'core-knows-no-world',
+      comment: 'no ports, no drivers, no runtime',
+      severity: 'error',
+      from: { path: core },
+      to: { path: '^src/', pathNot: core },
+    },
+    {
+      name: 'core-does-no-io',
+      comment: 'no node:, no npm',
+      severity: 'error',
+      from: { path: core },
+      to: { dependencyTypes: npmOrNode },
+    },
+    {
+      name: 'ports-are-types',
+      severity: 'error',
+      from: { path: '^src/ports/' },
+      to: { pathNot: `^src/ports/|${core}(kernel|hlc)/` },
+    },
+    {
+      name: 'drivers-see-ports-and-engines',
+      comment: 'ports, kernel, hlc, wire, engines, node: and npm, never a sibling',
+      severity: 'error',
+      from: { path: '^src/drivers/([^/]+)/' },
+      to: { path: '^src/', pathNot: `^src/(drivers/$1|ports|engines)/|${core}(kernel|hlc|wire)/` },
+    },
+    {
+      name: 'engines-see-no-drivers',
+      comment: 'what several drivers share: ports, kernel, hlc and one another',
+      severity: 'error',
+      from: { path: '^src/engines/' },
+      to: { path: '^src/', pathNot: `^src/(engines|ports)/|${core}(kernel|hlc)/` },
+    },
+    {
+      name: 'only-compose-names-drivers',
+      severity: 'error',
+      from: { path: '^src/', pathNot: '^src/(drivers/|runtime/compose\\.ts$)' },
+      to: { path: '^src/drivers/' },
+    },
+    {
+      name: 'http-sees-the-facade',
+      comment: 'the facade of the runtime, the kernel, the version, and its own contract',
+      severity: 'error',
+      from: { path: '^src/http/' },
+      to: { path: '^src/', pathNot: `^src/http/|^src/runtime/node-api\\.ts$|${core}(kernel/|version\\.ts$)` },
+    },
+    {
+      name: 'config-sees-the-facade',
+      severity: 'error',
+      from: { path: '^src/config/' },
+      to: { path: '^src/', pathNot: `^src/config/|^src/runtime/node-api\\.ts$|${core}kernel/` },
+    },
+    {
+      name: 'cli-sees-config-and-contract',
+      severity: 'error',
+      from: { path: '^src/cli/', pathNot: '^src/cli/commands/(start|up)\\.ts$' },
+      to: {
+        path: '^src/',
+        pathNot: `^src/(cli|config)/|^src/http/contract\\.ts$|${core}(kernel/|version\\.ts$)`,
+      },
+    },
+    {
+      name: 'start-and-up-compose-nodes',
+      severity: 'error',
+      from: { path: '^src/cli/commands/(start|up)\\.ts$' },
+      to: {
+        path: '^src/',
+        pathNot: `^src/(cli|config|runtime)/|^src/http/contract\\.ts$|${core}(kernel/|version\\.ts$)`,
+      },
+    },
+    {
+      name: 'runtime-sees-no-surface',
+      comment: 'createNode alone starts HTTP',
+      severity: 'error',
+      from: { path: '^src/runtime/', pathNot: '^src/runtime/create-node\\.ts$' },
+      to: { path: '^src/(http|cli|config|sim|testing)/' },
+    },
+    {
+      name: 'sim-is-virtual',
+      comment: 'the core and the pure part of the engines, no driver and no runtime',
+      severity: 'error',
+      from: { path: '^src/sim/' },
+      to: { path: '^src/(drivers|runtime|http|cli|config|testing)/' },
+    },
+    {
+      name: 'no-cycles',
+      comment: 'two files may name each other’s types; nothing may need itself to load',
+      severity: 'error',
+      from: {},
+      to: { circular: true, viaOnly: { dependencyTypesNot: ['type-only'] } },
+    },
+    { name: 'nothing-unresolved', severity: 'error', from: {}, to: { couldNotResolve: true } },
+    {
+      name: 'no-dev-dependency-ships',
+      severity: 'error',
+      from: { path: '^src/' },
+      to: { dependencyTypes: ['npm-dev'], dependencyTypesNot: ['type-only'] },
+    },
+  ],
+  options: {
+    tsPreCompilationDeps: true,
+    tsConfig: { fileName: 'tsconfig.json' },
+    doNotFollow: { path: 'node_modules' },
+    enhancedResolveOptions: { exportsFields: ['exports'], conditionNames: ['import', 'node', 'default'] },
+  },
+}
