@@ -85,7 +85,7 @@ async function start(config: NodeConfig, undo: (() => Promise<unknown> | unknown
   const cookies = [
     loadCookie({ cookie: config.cookie, cookieFile: config.cookieFile, sharedDir: dirname(config.dataDir) }),
   ]
-  const clock = await HlcKeeper.open(config.dataDir, bootId)
+  const clock = HlcKeeper.open(config.dataDir, bootId)
   undo.push(() => clock.close())
 
   let node: RunningNode | undefined
@@ -229,6 +229,7 @@ function controlSetup(config: NodeConfig, facts: SetupFacts): ControlSetup {
       coordinator: { shards: config.shards, settleMs: timing.settleMs, movingMax: 64 },
       evictAfterMs: timing.evictAfterMs,
       proveUnknownAfterMs: 300,
+      aloneAfterMs: 1_000,
       moveOffStalledMs: 2_000,
       drainDeadlineMs: config.drainDeadlineMs,
     },

@@ -127,6 +127,7 @@ export class SimCluster {
       coordinator: { shards: this.shards, settleMs: 1_000, movingMax: 64 },
       evictAfterMs: 1_000,
       proveUnknownAfterMs: 300,
+      aloneAfterMs: 1_000,
       moveOffStalledMs: 2_000,
       drainDeadlineMs: 30_000,
     }

@@ -25,7 +25,10 @@ export interface HlcOptions {
   readonly skewMsMax: number
   /** Highest ceiling that was ever persisted in this data directory, 0 for none. */
   readonly ceilingMs: number
-  /** How far ahead the ceiling is reserved, ms. */
+  /**
+   * How far ahead the ceiling is reserved, ms; default 400. A restart begins at the old ceiling, so this must stay below the
+   * others' skew limit, or they refuse the restarted node's timestamps for a while.
+   */
   readonly reserveMs?: number
 }
 
@@ -46,7 +49,7 @@ export class HybridClock {
   constructor(options: HlcOptions) {
     this.tag = options.tag >>> 0
     this.skewMsMax = options.skewMsMax
-    this.reserveMs = options.reserveMs ?? 10_000
+    this.reserveMs = options.reserveMs ?? 400
     this.ceilingMs = options.ceilingMs
     // Everything given out before the restart was at most at the old ceiling.
     this.wallMs = options.ceilingMs
@@ -66,7 +69,8 @@ export class HybridClock {
   /** Merges a remote timestamp: the answer is greater than it and than everything before. */
   receive(remote: HlcTimestamp, wallMs: number): HlcReceive {
     const aheadMs = remote.wallMs - wallMs
-    if (aheadMs > this.skewMsMax) {
+    // Above the ceiling nothing may be given out: whoever merges raises it first.
+    if (aheadMs > this.skewMsMax || remote.wallMs > this.ceilingMs) {
       this.refusedCount++
       return { ok: false, aheadMs, skewMsMax: this.skewMsMax }
     }
@@ -77,7 +81,7 @@ export class HybridClock {
     return { ok: true, timestamp: this.now(wallMs) }
   }
 
-  /** The ceiling to persist now, or undefined while the present one has room. */
+  /** The ceiling to persist before giving out that time, or undefined while the present one has room. */
   ceilingWanted(wallMs: number): number | undefined {
     const ahead = Math.max(wallMs, this.wallMs)
     return this.ceilingMs - ahead < this.reserveMs / 2 ? Math.ceil(ahead + this.reserveMs) : undefined

@@ -195,7 +195,7 @@ function bucketOf(nodeId: NodeId): number {
 function entryDigest(entry: MemberEntry): number {
   const { record, status } = entry
   let h = hash32(record.nodeId)
-  h = mix32(h ^ record.boot ^ Math.floor(record.boot / 0x1_0000_0000))
+  h = mix32(mix32(h ^ record.boot) ^ Math.floor(record.boot / 0x1_0000_0000))
   h = mix32(h ^ record.incarnation)
   return mix32(h ^ hash32(status))
 }

@@ -36,7 +36,7 @@ export const removedPrefix = 'removed/'
 /** Intent set by an operator on any node: drained or cordoned. */
 export const intentPrefix = 'intents/'
 
-type DeadlineName = 'evict' | 'prove' | 'leave' | 'stalled'
+type DeadlineName = 'evict' | 'prove' | 'leave' | 'stalled' | 'alone'
 
 export class NodeMachine {
   readonly view = new StoreView()
@@ -53,6 +53,7 @@ export class NodeMachine {
   private dirty = true
   private lifecycle: Lifecycle = 'joining'
   private gossiping = false
+  private aloneAtMs = 0
   private leaving: { readonly reason: string; readonly deadlineMs: number } | null = null
   private relinquishing = false
   private lastLeaderRev = 0n
@@ -256,6 +257,8 @@ export class NodeMachine {
   private joinGossip(at: Instant, boot: BootNumber): void {
     if (this.gossiping) return
     this.gossiping = true
+    this.aloneAtMs = at.nowMs + this.options.aloneAfterMs
+    this.deadlines.set('alone', this.aloneAtMs)
     const { options } = this
     const self: MemberRecord = {
       nodeId: options.nodeId,
@@ -584,12 +587,19 @@ export class NodeMachine {
     this.out.push({ type: 'feed', event: `self.${lifecycle}`, fields: {} })
   }
 
+  /** Somebody told us the state of the cluster; or the store knows of nobody else, and whom we were told to ask does not answer. */
+  private hasJoined(at: Instant): boolean {
+    if (this.membership.settled) return true
+    if (at.nowMs < this.aloneAtMs) return false
+    return registrations(this.view).every((r) => r.nodeId === this.options.nodeId)
+  }
+
   private runLifecycle(at: Instant): void {
     if (this.leaving === null) {
       if (
         this.lifecycle === 'joining' &&
         this.gossiping &&
-        this.membership.settled &&
+        this.hasJoined(at) &&
         this.view.synced &&
         this.lease.isValid(at.nowMs)
       ) {

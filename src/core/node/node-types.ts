@@ -41,6 +41,8 @@ export interface NodeOptions {
   readonly evictAfterMs: number
   /** A registered node that gossip does not know is suspected to be dead after this, ms. */
   readonly proveUnknownAfterMs: number
+  /** Seeds that do not answer are not waited for longer than this when the store knows of no other node, ms. */
+  readonly aloneAfterMs: number
   /** Shards leave a node whose main thread stood still for this long, ms. */
   readonly moveOffStalledMs: number
   readonly drainDeadlineMs: number

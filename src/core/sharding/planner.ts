@@ -59,19 +59,27 @@ export function planShards(
   return wanted
 }
 
+/** What each node is to hold: those that get nothing new keep up to a fair share, the others divide the rest. */
 function fairShares(
   shards: number,
   nodes: readonly PlannerNode[],
   held: ReadonlyMap<NodeId, ShardId[]>,
 ): Map<NodeId, number> {
-  const low = Math.floor(shards / nodes.length)
-  let extra = shards - low * nodes.length
-  // Those who hold more keep the odd ones; then the smaller name, for want of a better reason.
-  const order = [...nodes].sort(
-    (a, b) =>
-      (held.get(b.nodeId)?.length ?? 0) - (held.get(a.nodeId)?.length ?? 0) || (a.nodeId < b.nodeId ? -1 : 1),
-  )
+  const count = (node: PlannerNode): number => held.get(node.nodeId)?.length ?? 0
   const shares = new Map<NodeId, number>()
+  const receivers = nodes.filter((n) => n.canReceive)
+  const shareMax = receivers.length === 0 ? shards : Math.ceil(shards / nodes.length)
+  let rest = shards
+  for (const node of nodes) {
+    if (node.canReceive) continue
+    const share = Math.min(count(node), shareMax)
+    shares.set(node.nodeId, share)
+    rest -= share
+  }
+  const low = Math.floor(rest / Math.max(1, receivers.length))
+  let extra = rest - low * receivers.length
+  // Those who hold more keep the odd ones; then the smaller name, for want of a better reason.
+  const order = [...receivers].sort((a, b) => count(b) - count(a) || (a.nodeId < b.nodeId ? -1 : 1))
   for (const node of order) {
     shares.set(node.nodeId, low + (extra > 0 ? 1 : 0))
     extra--
