@@ -9,7 +9,9 @@ import { type CookieKey, pskIdentity } from './keys.js'
 export const tlsCiphers = 'TLS_AES_128_GCM_SHA256'
 
 export type DialFailure =
-  | { readonly type: 'refused' | 'unreachable'; readonly detail: string }
+  | { readonly type: 'refused'; readonly detail: string }
+  /** `wasReset`: somebody listened and went away before it said anything. */
+  | { readonly type: 'unreachable'; readonly detail: string; readonly wasReset?: boolean }
   | { readonly type: 'rejected'; readonly code: string; readonly detail: string }
 
 export interface DialOptions {
@@ -44,7 +46,8 @@ export function dial(options: DialOptions, done: (result: TLSSocket | DialFailur
   let failure: DialFailure | undefined
   const finish = (): void => {
     clearTimeout(timer)
-    done(failure ?? { type: 'unreachable', detail: `${address} closed the connection during the handshake` })
+    const detail = `${address} closed the connection during the handshake`
+    done(failure ?? { type: 'unreachable', detail, wasReset: true })
   }
   const onError = (error: NodeJS.ErrnoException): void => {
     failure ??= explain(address, error)
@@ -88,5 +91,6 @@ function explain(address: string, error: NodeJS.ErrnoException): DialFailure {
   if (code.startsWith('ERR_SSL_')) {
     return { type: 'unreachable', detail: `${address} does not speak the peer protocol (${code})` }
   }
-  return { type: 'unreachable', detail: `${address}: ${code === '' ? error.message : code}` }
+  const detail = `${address}: ${code === '' ? error.message : code}`
+  return { type: 'unreachable', detail, wasReset: code === 'ECONNRESET' || code === 'EPIPE' }
 }

@@ -2,9 +2,9 @@
  * The listening side: accepts TLS 1.3 with the pre-shared key, and keeps strangers cheap: a deadline for the handshake,
  * limits on connections and on handshakes per remote address. What is said after the handshake is not its business.
  */
-import type { AddressInfo, Socket } from 'node:net'
+import { type AddressInfo, createServer, type Server, type Socket } from 'node:net'
 import { performance } from 'node:perf_hooks'
-import { createServer, type Server, type TLSSocket } from 'node:tls'
+import { createServer as createTlsServer, type TLSSocket, type Server as TlsServer } from 'node:tls'
 import { bindError, formatAddress } from './address.js'
 import { tlsCiphers } from './dial.js'
 import { type CookieKey, readPskIdentity } from './keys.js'
@@ -42,27 +42,28 @@ export class Listener {
   private readonly remotes = new Map<string, Remote>()
   private readonly identities = new WeakMap<object, string>()
   private readonly raw = new Set<Socket>()
+  /** Listens and counts; hands what the limits let through to `tls`, which never listens itself. */
   private readonly server: Server
+  private readonly tls: TlsServer
   private isClosing = false
 
   constructor(keys: readonly CookieKey[], limits: ListenerLimits, events: ListenerEvents) {
     this.limits = limits
     this.events = events
-    this.server = createServer({
+    this.tls = createTlsServer({
       ciphers: tlsCiphers,
       minVersion: 'TLSv1.3',
       handshakeTimeout: limits.handshakeTimeoutMs,
-      noDelay: true,
       pskCallback: (socket, identity) => {
         this.identities.set(socket, identity)
         const { keyId } = readPskIdentity(identity)
         return keys.find((key) => key.id === keyId)?.psk ?? null
       },
     })
+    this.tls.on('secureConnection', (socket) => this.accept(socket))
+    this.tls.on('tlsClientError', (error, socket) => this.fail(error, socket))
+    this.server = createServer({ noDelay: true }, (socket) => this.limit(socket))
     this.server.maxConnections = limits.connectionsMax
-    this.server.on('connection', (socket: Socket) => this.limit(socket))
-    this.server.on('secureConnection', (socket) => this.accept(socket))
-    this.server.on('tlsClientError', (error, socket) => this.fail(error, socket))
     this.server.on('drop', () => this.turnAway('', 'connectionsMax'))
   }
 
@@ -114,6 +115,7 @@ export class Listener {
       remote.connections--
       this.raw.delete(socket)
     })
+    this.tls.emit('connection', socket)
   }
 
   private turnAway(remote: string, limit: string): void {

@@ -18,6 +18,13 @@ const recentlyUsedMs = 60_000
 /** A refused node is not asked again soon: a person must change something first. */
 const rejectedAttempts = 6
 
+/**
+ * The kernel closes a killed process's connections before its listener, so the redial may meet a listener that is about
+ * to go, and be reset. So many more dials, so far apart, tell whether anybody is left.
+ */
+const afterLossDials = 4
+const afterLossMs = 4
+
 interface OneWay {
   readonly type: number
   readonly body: Uint8Array
@@ -58,6 +65,7 @@ export class Peer {
   private attempts = 0
   private redialAtMs = 0
   private redialTimer: NodeJS.Timeout | undefined
+  private afterLossLeft = 0
 
   constructor(address: string, pool: Pool) {
     this.address = address
@@ -135,6 +143,10 @@ export class Peer {
   dialFailed(failure: DialFailure | { readonly type: 'self'; readonly detail: string }): void {
     this.dialling = undefined
     if (this.pool.isClosing) return
+    if (failure.type === 'unreachable' && failure.wasReset === true && this.afterLossLeft > 0) {
+      this.dialAfterLoss()
+      return
+    }
     const isHopeless = failure.type === 'rejected' || failure.type === 'self'
     if (isHopeless) this.attempts = Math.max(this.attempts, rejectedAttempts)
     this.redialLater(Math.min(backoffMsMax, backoffMsMin * 2 ** Math.min(this.attempts - 1, 20)))
@@ -143,7 +155,19 @@ export class Peer {
     this.failWaiting(() => unreachable(address, failure.detail))
     if (failure.type === 'self') {
       this.pool.emit({ type: 'unreachable', address, detail: failure.detail })
-    } else this.pool.emit({ ...failure, address })
+    } else if (failure.type === 'rejected') this.pool.emit({ ...failure, address })
+    else this.pool.emit({ type: failure.type, address, detail: failure.detail })
+  }
+
+  private dialAfterLoss(): void {
+    this.afterLossLeft--
+    const timer = setTimeout(() => {
+      if (this.dialling !== timer) return
+      this.dialling = undefined
+      this.dial(true)
+    }, afterLossMs)
+    timer.unref()
+    this.dialling = timer
   }
 
   private redialLater(backoffMs: number): void {
@@ -170,6 +194,7 @@ export class Peer {
     clearTimeout(this.redialTimer)
     this.attempts = 0
     this.redialAtMs = 0
+    this.afterLossLeft = 0
     if (current === undefined) this.connection = connection
     else if (isSameBoot(current.hello as Hello, hello)) {
       this.connection = this.preferred(current, connection)
@@ -225,6 +250,7 @@ export class Peer {
     }
     for (const request of unsent) this.waitRequest(request)
     const isByAgreement = connection.isParting
+    this.afterLossLeft = afterLossDials
     this.announceEnd(isByAgreement ? 'closed' : 'lost', detail)
     const isWanted = this.keptBy.size > 0 || performance.now() - this.lastUsedMs < recentlyUsedMs
     if (this.waiting.length > 0 || (isWanted && !isByAgreement)) this.dial(true)
