@@ -226,6 +226,13 @@ export class Verdict {
     if (!ok) this.failures++
   }
 
+  /** A figure with a limit. In the tests (PROVE_TIMES=off) it is printed and not judged: machines differ, promises do not. */
+  within(what: string, ms: number, limitMs: number): void {
+    const figure = `${ms.toFixed(0)} ms, at most ${limitMs}`
+    if (process.env.PROVE_TIMES === 'off') console.log(`     ${what}: ${figure}`)
+    else this.check(what, ms <= limitMs, figure)
+  }
+
   /** Ends the process: 0 when everything held. */
   end(): never {
     console.log(this.failures === 0 ? 'held' : `${this.failures} did not hold`)

@@ -1,0 +1,54 @@
+import { spawn } from 'node:child_process'
+import { resolve } from 'node:path'
+import { describe, expect, it } from 'vitest'
+
+const root = resolve(import.meta.dirname, '../..')
+
+/** Runs one proof as a user would; the figures are printed, the promises are judged. */
+async function prove(name: string, ...args: string[]): Promise<{ code: number | null; said: string }> {
+  const child = spawn(process.execPath, ['--import', 'tsx', `tools/prove/${name}.ts`, ...args], {
+    cwd: root,
+    env: { ...process.env, PROVE_TIMES: 'off' },
+    stdio: ['ignore', 'pipe', 'pipe'],
+  })
+  let said = ''
+  for (const stream of [child.stdout, child.stderr])
+    stream.on('data', (chunk: Buffer) => (said += String(chunk)))
+  const code = await new Promise<number | null>((done) => child.once('exit', done))
+  if (said.includes('SKIPPED'))
+    console.warn(
+      said
+        .split('\n')
+        .filter((line) => line.includes('SKIPPED'))
+        .join('\n'),
+    )
+  return { code, said }
+}
+
+describe('the short proofs, with real processes', () => {
+  it('loses nothing that was acknowledged while nodes are killed and stopped', async () => {
+    const { code, said } = await prove('chaos', '9', '../shared/data', '500')
+    expect(said).toContain('held')
+    expect(code, said).toBe(0)
+  }, 240_000)
+
+  it('sees a killed node, elects, takes over, and takes a stopped one back', async () => {
+    const { code, said } = await prove('failover', '1')
+    expect(code, said).toBe(0)
+  }, 120_000)
+
+  it('never calls a node failed whose main thread stands still', async () => {
+    const { code, said } = await prove('stall')
+    expect(code, said).toBe(0)
+  }, 120_000)
+
+  it('answers bad input of every kind with its own clear error', async () => {
+    const { code, said } = await prove('bad-input')
+    expect(code, said).toBe(0)
+  }, 180_000)
+
+  it('detects and disseminates alike at ten and at a hundred nodes', async () => {
+    const { code, said } = await prove('scale', '10,100')
+    expect(code, said).toBe(0)
+  }, 120_000)
+})
