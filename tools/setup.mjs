@@ -14,8 +14,9 @@ function newest(path) {
   return readdirSync(path).reduce((latest, name) => Math.max(latest, newest(join(path, name))), stat.mtimeMs)
 }
 
+// All that is said goes to standard error: standard output belongs to the command that follows.
 function run(command, args) {
-  const { status, error } = spawnSync(command, args, { cwd: root, stdio: 'inherit' })
+  const { status, error } = spawnSync(command, args, { cwd: root, stdio: ['inherit', 2, 2] })
   if (status !== 0) {
     console.error(`setup: ${command} ${args.join(' ')} failed${error ? `: ${error.message}` : ''}`)
     process.exit(1)
