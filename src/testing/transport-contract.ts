@@ -6,119 +6,23 @@
  * has them.
  */
 import assert from 'node:assert/strict'
-import type { Address } from '../core/kernel/brand.js'
-import { isSkeinError, SkeinError } from '../core/kernel/error.js'
-import type { ConnectionEvent, DatagramTransport, FrameTransport, Hello } from '../ports/transport.js'
+import type { ConnectionEvent, Hello } from '../ports/transport.js'
 import type { TestRunner } from './store-contract.js'
+import {
+  bytes,
+  contractHello,
+  type FrameWorld,
+  failure,
+  frames,
+  type Node,
+  sleep,
+  text,
+  until,
+  World,
+  within,
+} from './transport-contract-kit.js'
 
-export interface FrameWorld {
-  /** A transport that is not open yet, with the limits given. */
-  make(limits: { queueBytesMax?: number; requestsPerPeerMax?: number }): FrameTransport
-  /** An address at which nobody listens. */
-  emptyAddress(): Promise<Address>
-  /** After all transports were closed. */
-  end(): Promise<void>
-}
-
-export interface DatagramWorld {
-  make(): DatagramTransport
-  end(): Promise<void>
-}
-
-interface Node {
-  readonly transport: FrameTransport
-  readonly address: Address
-  readonly events: ConnectionEvent[]
-}
-
-const bytes = (text: string) => new TextEncoder().encode(text)
-const text = (value: Uint8Array) => new TextDecoder().decode(value)
-const sleep = (ms: number) => new Promise<void>((resolve) => setTimeout(resolve, ms))
-const within = { timeoutMs: 5_000 }
-
-/** Waits until the condition holds; fails with `what` and the state seen last. */
-async function until(
-  what: string,
-  isMet: () => boolean,
-  seen: () => unknown,
-  timeoutMs = 5_000,
-): Promise<void> {
-  const endMs = Date.now() + timeoutMs
-  while (!isMet()) {
-    if (Date.now() > endMs) assert.fail(`${what} within ${timeoutMs} ms; seen: ${JSON.stringify(seen())}`)
-    await sleep(5)
-  }
-}
-
-async function failure(work: Promise<unknown>): Promise<SkeinError> {
-  try {
-    await work
-  } catch (error) {
-    assert.ok(isSkeinError(error), `expected a SkeinError, got ${String(error)}`)
-    return error
-  }
-  assert.fail('expected an error, but the call succeeded')
-}
-
-export function contractHello(nodeId: string, changes: Partial<Hello> = {}): Omit<Hello, 'address'> {
-  return {
-    clusterName: 'contract',
-    nodeId,
-    bootId: `boot-of-${nodeId}`,
-    protocolMin: 1,
-    protocolMax: 1,
-    storeIdentity: '',
-    journalIdentity: '',
-    ...changes,
-  }
-}
-
-/** Frame types the nodes of the suite understand. */
-const frames = { echo: 1, fail: 2, crash: 3, never: 4, twice: 5, slow: 6, note: 7 } as const
-
-class World {
-  readonly nodes: Node[] = []
-  readonly notes: string[] = []
-  readonly unanswered: (() => void)[] = []
-  private readonly inner: FrameWorld
-
-  constructor(inner: FrameWorld) {
-    this.inner = inner
-  }
-
-  async node(
-    nodeId: string,
-    options: Parameters<FrameWorld['make']>[0] & { hello?: Partial<Hello> } = {},
-  ): Promise<Node> {
-    const { hello, ...limits } = options
-    const transport = this.inner.make(limits)
-    const events: ConnectionEvent[] = []
-    transport.onConnection((event) => events.push(event))
-    transport.onFrame(({ from, type, body, reply }) => {
-      if (type === frames.echo) reply?.(body)
-      else if (type === frames.fail) {
-        reply?.(new SkeinError('conflict', 'no', { retryable: true, details: { from: from.nodeId } }))
-      } else if (type === frames.crash) throw new Error('a fault of the handler')
-      else if (type === frames.twice) {
-        reply?.(body)
-        reply?.(bytes('second'))
-      } else if (type === frames.never || type === frames.slow) this.unanswered.push(() => reply?.(body))
-      else this.notes.push(`${from.nodeId}: ${text(body)}`)
-    })
-    const node = { transport, events, address: await transport.open(contractHello(nodeId, hello)) }
-    this.nodes.push(node)
-    return node
-  }
-
-  emptyAddress(): Promise<Address> {
-    return this.inner.emptyAddress()
-  }
-
-  async end(): Promise<void> {
-    for (const { transport } of this.nodes) await transport.close({ deadlineMs: 200 })
-    await this.inner.end()
-  }
-}
+export type { FrameWorld } from './transport-contract-kit.js'
 
 /** The contract of {@link FrameTransport}. */
 export function describeFrameTransportContract(
@@ -454,83 +358,5 @@ function limits(test: Test): void {
     const error = await failure(a.transport.request(b.address, frames.echo, bytes(''), { timeoutMs: 100 }))
     assert.deepEqual([error.code, error.retryable], ['overloaded', true])
     assert.equal((await first).code, 'timeout')
-  })
-}
-
-/** The contract of {@link DatagramTransport}. */
-export function describeDatagramTransportContract(
-  name: string,
-  makeWorld: () => Promise<DatagramWorld>,
-  runner: TestRunner,
-): void {
-  const test = (
-    title: string,
-    run: (
-      make: () => Promise<{ transport: DatagramTransport; address: Address; got: string[] }>,
-    ) => Promise<void>,
-  ): void =>
-    runner.it(title, async () => {
-      const world = await makeWorld()
-      const opened: DatagramTransport[] = []
-      try {
-        await run(async () => {
-          const transport = world.make()
-          const got: string[] = []
-          transport.onDatagram((datagram, from) => got.push(`${from} ${text(datagram)}`))
-          const address = await transport.open()
-          opened.push(transport)
-          return { transport, address, got }
-        })
-      } finally {
-        for (const transport of opened) await transport.close()
-        await world.end()
-      }
-    })
-
-  runner.describe(`${name}: datagrams`, () => {
-    test('arrive with the address of their sender, and are counted', async (make) => {
-      const a = await make()
-      const b = await make()
-      a.transport.send(b.address, bytes('ping'))
-      await until(
-        'ping',
-        () => b.got.length === 1,
-        () => b.got,
-      )
-      assert.deepEqual(b.got, [`${a.address} ping`])
-      b.transport.send(a.address, bytes('pong'))
-      await until(
-        'pong',
-        () => a.got.length === 1,
-        () => a.got,
-      )
-      const { sent, sentBytes, received, receivedBytes, refused } = a.transport.stats()
-      assert.deepEqual([sent, received, refused], [1, 1, 0])
-      assert.ok(sentBytes >= 4 && receivedBytes >= 4)
-    })
-
-    test('as large as promised pass, larger ones are dropped and counted', async (make) => {
-      const a = await make()
-      const b = await make()
-      const { datagramBytesMax } = a.transport
-      a.transport.send(b.address, new Uint8Array(datagramBytesMax + 1))
-      assert.equal(a.transport.stats().dropped, 1)
-      a.transport.send(b.address, new Uint8Array(datagramBytesMax))
-      await until(
-        'the largest',
-        () => b.got.length === 1,
-        () => b.got.length,
-      )
-    })
-
-    test('to nobody, to nonsense and after close never throw', async (make) => {
-      const a = await make()
-      const b = await make()
-      await b.transport.close()
-      for (const to of [b.address, 'nonsense', '', 'host:99999', '[::1']) a.transport.send(to, bytes('x'))
-      await a.transport.close()
-      a.transport.send(b.address, bytes('x'))
-      assert.ok(a.transport.stats().dropped >= 1)
-    })
   })
 }

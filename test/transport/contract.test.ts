@@ -5,10 +5,8 @@ import { MemoryFrameTransport } from '../../src/drivers/transport-memory/memory-
 import { MemoryNetwork } from '../../src/drivers/transport-memory/memory-network.js'
 import { UdpDatagramTransport } from '../../src/drivers/transport-tcp/datagram-transport.js'
 import { TcpFrameTransport } from '../../src/drivers/transport-tcp/frame-transport.js'
-import {
-  describeDatagramTransportContract,
-  describeFrameTransportContract,
-} from '../../src/testing/transport-contract.js'
+import { describeDatagramTransportContract } from '../../src/testing/datagram-contract.js'
+import { describeFrameTransportContract } from '../../src/testing/transport-contract.js'
 
 const runner = { describe, it }
 const cookies = [Buffer.from('a cookie for tests')]

@@ -4,10 +4,8 @@ import { rmSync } from 'node:fs'
 import { createInterface, type Interface } from 'node:readline'
 import { fileURLToPath } from 'node:url'
 import { build } from 'esbuild'
-import {
-  TcpFrameTransport,
-  type TcpFrameTransportOptions,
-} from '../../src/drivers/transport-tcp/frame-transport.js'
+import { TcpFrameTransport } from '../../src/drivers/transport-tcp/frame-transport.js'
+import type { TcpFrameTransportOptions } from '../../src/drivers/transport-tcp/tcp-options.js'
 import type { ConnectionEvent, FrameHandler, Hello } from '../../src/ports/transport.js'
 
 export const cookie = 'a cookie for tests'

@@ -27,44 +27,12 @@ import { HandlerGate } from './handler-gate.js'
 import { type CookieKey, cookieKeys } from './keys.js'
 import { Listener } from './listener.js'
 import { NoteLimiter } from './note-limiter.js'
-import { Peer, type Pool, unreachable } from './peer.js'
+import { type Peer, type Pool, unreachable } from './peer.js'
+import { PeerTable } from './peer-table.js'
 import { DeadlineWheel, PendingRequest } from './pending-request.js'
-
-/** Every limit has a default; time in ms, sizes in bytes. */
-export interface TcpFrameTransportOptions {
-  /** Where to bind. Port 0 lets the system choose. */
-  readonly host: string
-  readonly port: number
-  /** Host that others are told, where it differs from the bound one. */
-  readonly advertiseHost?: string | undefined
-  /** The first is shown when dialling, all are accepted: that is how a cookie is changed without a gap. */
-  readonly cookies: readonly Uint8Array[]
-  /** What may wait for one peer: over it `send` says full, `request` fails as overloaded. Default 32 MiB. */
-  readonly queueBytesMax?: number
-  /** Requests of one peer that may be unanswered at a time; more wait at its end. 1 to 65,535, default 1,024. */
-  readonly requestsPerPeerMax?: number
-  /** Their bytes. Default 8 MiB; a single larger request is let through alone. */
-  readonly requestBytesPerPeerMax?: number
-  /** Requests worked on at a time, over all peers. Default 4,096. */
-  readonly handlersMax?: number
-  /** A connection that we dialled, do not keep, and that carried nothing for so long is closed. Default 60,000. */
-  readonly idleTimeoutMs?: number
-  /** For TCP and TLS, and again for the hello. Default 2,000. */
-  readonly handshakeTimeoutMs?: number
-  /** Default 4,096. */
-  readonly connectionsMax?: number
-  /** Default 1,024: many nodes may share a host. */
-  readonly connectionsPerRemoteMax?: number
-  /** Sustained; twice as many at once. Default 100. */
-  readonly handshakesPerRemotePerSecondMax?: number
-  /** What a person may want to know of: garbage on the port, limits reached. At most 5 a second of one kind. */
-  readonly onNote?: (event: string, fields: Record<string, unknown>) => void
-  /** For the jitter of redials: 0 up to 1. */
-  readonly random?: () => number
-}
+import type { TcpFrameTransportOptions } from './tcp-options.js'
 
 const sweepMs = 1_000
-const peersMax = 16_384
 /** A peer that nobody used for so long is forgotten, with its counters. */
 const forgetMs = 600_000
 /** For the other end to agree to a retirement, and for a peer that answers nothing any more. */
@@ -81,9 +49,7 @@ export class TcpFrameTransport implements FrameTransport, ConnectionOwner, Pool 
   private readonly options: TcpFrameTransportOptions
   private readonly keys: readonly CookieKey[]
   private readonly context: SecureContext = makeClientContext()
-  private readonly table = new Map<Address, Peer>()
-  /** Addresses that turned out to be another name of a connected peer. */
-  private readonly aliases = new Map<Address, Peer>()
+  private readonly table: PeerTable
   private readonly connections = new Set<Connection>()
   private readonly dials = new Set<() => void>()
   private readonly wheel = new DeadlineWheel()
@@ -97,6 +63,7 @@ export class TcpFrameTransport implements FrameTransport, ConnectionOwner, Pool 
   constructor(options: TcpFrameTransportOptions) {
     this.options = options
     this.keys = cookieKeys(options.cookies)
+    this.table = new PeerTable(this)
     this.gate = new HandlerGate(options.handlersMax ?? 4_096)
     this.credit = {
       requestsMax: options.requestsPerPeerMax ?? 1_024,
@@ -133,7 +100,7 @@ export class TcpFrameTransport implements FrameTransport, ConnectionOwner, Pool 
   send(to: Address, type: number, body: Uint8Array): 'queued' | 'full' | 'closed' {
     if (this.hello === undefined || this.isClosing) return 'closed'
     checkSize(body)
-    const peer = this.peerFor(to)
+    const peer = this.table.find(to)
     if (peer === undefined) return 'full'
     peer.lastUsedMs = performance.now()
     if (peer.queuedBytes + body.length > this.queueBytesMax) return 'full'
@@ -150,7 +117,7 @@ export class TcpFrameTransport implements FrameTransport, ConnectionOwner, Pool 
     options: { timeoutMs: number; signal?: AbortSignal },
   ): Promise<Uint8Array> {
     return new Promise((resolve, reject) => {
-      const peer = this.peerFor(to)
+      const peer = this.table.find(to)
       const refusal = this.whyNotSent(to, peer, body, options.signal)
       if (peer === undefined || refusal !== undefined) {
         reject(refusal)
@@ -190,20 +157,20 @@ export class TcpFrameTransport implements FrameTransport, ConnectionOwner, Pool 
   }
 
   keep(to: Address): void {
-    const peer = this.peerFor(to)
+    const peer = this.table.find(to)
     if (peer === undefined || this.hello === undefined) return
     peer.keptBy.add(to)
     if (!this.isClosing) peer.dial(true)
   }
 
   unkeep(to: Address): void {
-    for (const peer of this.table.values()) {
+    for (const peer of this.table.all()) {
       if (peer.keptBy.delete(to)) peer.lastUsedMs = performance.now()
     }
   }
 
   redial(to: Address): void {
-    if (this.hello !== undefined && !this.isClosing) this.peerFor(to)?.dial(true)
+    if (this.hello !== undefined && !this.isClosing) this.table.find(to)?.dial(true)
   }
 
   onFrame(handler: FrameHandler): void {
@@ -215,15 +182,7 @@ export class TcpFrameTransport implements FrameTransport, ConnectionOwner, Pool 
   }
 
   peers(): readonly PeerStats[] {
-    const live = new Map<Address, Connection[]>()
-    for (const connection of this.connections) {
-      if (connection.hello === undefined) continue
-      const { address } = connection.hello
-      const known = live.get(address)
-      if (known === undefined) live.set(address, [connection])
-      else known.push(connection)
-    }
-    return [...this.table.values()].map((peer) => statsOf(peer, live.get(peer.address) ?? []))
+    return this.table.stats(this.connections)
   }
 
   /** What strangers did: handshakes that failed, connections turned away by a limit. */
@@ -238,7 +197,7 @@ export class TcpFrameTransport implements FrameTransport, ConnectionOwner, Pool 
     const deadlineMs = options.deadlineMs ?? defaultCloseMs
     clearInterval(this.sweeper)
     for (const giveUp of this.dials) giveUp()
-    for (const peer of this.table.values()) {
+    for (const peer of this.table.all()) {
       peer.stop()
       peer.failWaiting(() => new SkeinError('closed', 'this node is closing; the request was not sent'))
     }
@@ -370,25 +329,12 @@ export class TcpFrameTransport implements FrameTransport, ConnectionOwner, Pool 
 
   private settle(connection: Connection, hello: Hello): void {
     const dialler = this.diallerOf(connection)
-    const peer = this.peerFor(hello.address, true) as Peer
+    const peer = this.table.ensure(hello.address)
     if (dialler !== undefined) {
       dialler.dialling = undefined
-      if (dialler !== peer) this.mergeAlias(dialler, peer)
+      if (dialler !== peer) this.table.merge(dialler, peer)
     }
     peer.adopt(connection)
-  }
-
-  /** The dialled address is another name of the peer: what waited there goes its way, until the peer is lost. */
-  private mergeAlias(alias: Peer, peer: Peer): void {
-    for (const item of alias.takeWaiting()) {
-      if (item instanceof PendingRequest) peer.waitRequest(item)
-      else peer.waitOneWay(item.type, item.body)
-    }
-    for (const address of alias.keptBy) peer.keptBy.add(address)
-    peer.lastUsedMs = Math.max(peer.lastUsedMs, alias.lastUsedMs)
-    alias.stop()
-    this.table.delete(alias.address)
-    this.aliases.set(alias.address, peer)
   }
 
   takeRetire(connection: Connection): void {
@@ -403,10 +349,9 @@ export class TcpFrameTransport implements FrameTransport, ConnectionOwner, Pool 
       peer?.dialFailed({ type: 'unreachable', detail: `${peer.address}: ${detail}` })
       return
     }
-    const peer = this.peerFor(hello.address, true) as Peer
+    const peer = this.table.ensure(hello.address)
     peer.connectionClosed(connection, detail, unsent)
-    if (peer.connection !== undefined) return
-    for (const [alias, target] of this.aliases) if (target === peer) this.aliases.delete(alias)
+    if (peer.connection === undefined) this.table.forgetAliases(peer)
   }
 
   note(event: string, fields: Record<string, unknown>): void {
@@ -426,10 +371,10 @@ export class TcpFrameTransport implements FrameTransport, ConnectionOwner, Pool 
         connection.destroy('it answers nothing')
       }
     }
-    for (const peer of this.table.values()) {
+    for (const peer of this.table.all()) {
       const { connection } = peer
       if (connection !== undefined) this.closeIfIdle(peer, connection, nowMs)
-      else if (peer.isIdle && nowMs - peer.lastUsedMs > forgetMs) this.table.delete(peer.address)
+      else if (peer.isIdle && nowMs - peer.lastUsedMs > forgetMs) this.table.forget(peer)
     }
   }
 
@@ -440,40 +385,8 @@ export class TcpFrameTransport implements FrameTransport, ConnectionOwner, Pool 
       peer.retire(connection)
   }
 
-  /** Undefined when the table is full and the address new. */
-  private peerFor(address: Address, always = false): Peer | undefined {
-    const known = this.table.get(address) ?? this.aliases.get(address)
-    if (known !== undefined) return known
-    if (this.table.size >= peersMax && !always) return undefined
-    const peer = new Peer(address, this)
-    this.table.set(address, peer)
-    return peer
-  }
-
   private get handshakeTimeoutMs(): number {
     return this.options.handshakeTimeoutMs ?? 2_000
-  }
-}
-
-function statsOf(peer: Peer, connections: readonly Connection[]): PeerStats {
-  const stats = { ...peer.totals }
-  let lastSeenMs = peer.lastSeenMs
-  for (const c of connections) {
-    stats.sentBytes += c.sentBytes
-    stats.receivedBytes += c.receivedBytes
-    stats.sentFrames += c.sentFrames
-    stats.receivedFrames += c.receivedFrames
-    lastSeenMs = Math.max(lastSeenMs, c.lastSeenMs)
-  }
-  return {
-    ...stats,
-    address: peer.address,
-    connected: peer.connection !== undefined,
-    queuedBytes: peer.queuedBytes,
-    attemptCount: peer.attemptCount,
-    circuit: peer.circuit,
-    retryInMs: peer.retryInMs,
-    lastSeenMs,
   }
 }
 

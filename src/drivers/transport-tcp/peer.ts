@@ -11,8 +11,8 @@ import type { DialFailure } from './dial.js'
 import { Fifo } from './fifo.js'
 import { PendingRequest } from './pending-request.js'
 
-export const backoffMsMin = 50
-export const backoffMsMax = 5_000
+const backoffMsMin = 50
+const backoffMsMax = 5_000
 /** A peer used so recently is redialled at once when its connection is lost. */
 const recentlyUsedMs = 60_000
 /** A refused node is not asked again soon: a person must change something first. */
@@ -39,7 +39,7 @@ export interface Pool {
   emit(event: ConnectionEvent): void
 }
 
-export interface Totals {
+interface Totals {
   sentBytes: number
   receivedBytes: number
   sentFrames: number

@@ -1,0 +1,33 @@
+/** What a {@link TcpFrameTransport} can be told. Nothing here does anything. */
+/** Every limit has a default; time in ms, sizes in bytes. */
+export interface TcpFrameTransportOptions {
+  /** Where to bind. Port 0 lets the system choose. */
+  readonly host: string
+  readonly port: number
+  /** Host that others are told, where it differs from the bound one. */
+  readonly advertiseHost?: string | undefined
+  /** The first is shown when dialling, all are accepted: that is how a cookie is changed without a gap. */
+  readonly cookies: readonly Uint8Array[]
+  /** What may wait for one peer: over it `send` says full, `request` fails as overloaded. Default 32 MiB. */
+  readonly queueBytesMax?: number
+  /** Requests of one peer that may be unanswered at a time; more wait at its end. 1 to 65,535, default 1,024. */
+  readonly requestsPerPeerMax?: number
+  /** Their bytes. Default 8 MiB; a single larger request is let through alone. */
+  readonly requestBytesPerPeerMax?: number
+  /** Requests worked on at a time, over all peers. Default 4,096. */
+  readonly handlersMax?: number
+  /** A connection that we dialled, do not keep, and that carried nothing for so long is closed. Default 60,000. */
+  readonly idleTimeoutMs?: number
+  /** For TCP and TLS, and again for the hello. Default 2,000. */
+  readonly handshakeTimeoutMs?: number
+  /** Default 4,096. */
+  readonly connectionsMax?: number
+  /** Default 1,024: many nodes may share a host. */
+  readonly connectionsPerRemoteMax?: number
+  /** Sustained; twice as many at once. Default 100. */
+  readonly handshakesPerRemotePerSecondMax?: number
+  /** What a person may want to know of: garbage on the port, limits reached. At most 5 a second of one kind. */
+  readonly onNote?: (event: string, fields: Record<string, unknown>) => void
+  /** For the jitter of redials: 0 up to 1. */
+  readonly random?: () => number
+}
