@@ -16,6 +16,7 @@ export class BareLink {
   private readonly socket: Socket
   private readonly waiting = new Map<number, (body: Buffer) => void>()
   private slab = Buffer.allocUnsafe(65_536)
+  private from = 0
   private at = 0
   private isScheduled = false
   private rest: Buffer | undefined
@@ -43,7 +44,12 @@ export class BareLink {
   }
 
   frame(kind: number, id: number, body: Buffer): void {
-    if (this.at + headerBytes + body.length > this.slab.length) this.flush()
+    if (this.at + headerBytes + body.length > this.slab.length) {
+      this.flush()
+      this.slab = Buffer.allocUnsafe(65_536)
+      this.from = 0
+      this.at = 0
+    }
     this.at = this.slab.writeUInt32BE(body.length + 5, this.at)
     this.slab[this.at++] = kind
     this.at = this.slab.writeUInt32BE(id, this.at)
@@ -68,12 +74,11 @@ export class BareLink {
     this.socket.destroy()
   }
 
+  /** What follows goes on in the same slab: a slab per write would measure the allocator. */
   private flush(): void {
-    if (this.at === 0) return
-    const bytes = this.slab.subarray(0, this.at)
-    this.slab = Buffer.allocUnsafe(65_536)
-    this.at = 0
-    this.socket.write(bytes)
+    if (this.at === this.from) return
+    this.socket.write(this.slab.subarray(this.from, this.at))
+    this.from = this.at
   }
 
   private receive(chunk: Buffer): void {
