@@ -51,8 +51,8 @@ export const mutations: readonly Mutation[] = [
     file: 'src/core/sharding/coordinator.ts',
     find: 'a.lease !== null && leases.has(a.lease) && readRelease',
     replace:
-      'a.lease !== null && leases.has(a.lease) && leases.get(a.lease)?.canReceive === true && readRelease',
-    faults: 'pause,partition,slow_store',
+      'a.lease !== null && leases.has(a.lease) && a.target === null && readRelease',
+    faults: 'crash,slow_store',
     minutes: 4,
   },
   {

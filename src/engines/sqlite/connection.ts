@@ -19,7 +19,6 @@ import { monotonicMs } from './clock.js'
 
 /** What a parameter may be. `bigint` must fit 64 bits. */
 export type SqlValue = null | number | bigint | string | Uint8Array
-export type SqlRow = Record<string, SqlValue>
 
 export interface Statement {
   run(...parameters: SqlValue[]): { changes: number | bigint; lastInsertRowid: number | bigint }
