@@ -14,6 +14,9 @@ import type { FrameTransport } from '../ports/transport.js'
 import type { ControlSetup, ControlToMain, MainToControl } from './control-messages.js'
 import { ControlPlane } from './control-plane.js'
 
+/** Room for a ping with several claims that carry many labels; one packet on loopback, fragments elsewhere. */
+const datagramBytesMax = 4_096
+
 export interface RunningControl {
   post(message: MainToControl): void
   close(): Promise<void>
@@ -47,7 +50,13 @@ export function makeControlPlane(setup: ControlSetup, post: (message: ControlToM
     setup,
     {
       store: makeStore(setup.store),
-      datagrams: new UdpDatagramTransport({ host: bind.host, port: bind.port, advertiseHost, cookies }),
+      datagrams: new UdpDatagramTransport({
+        host: bind.host,
+        port: bind.port,
+        advertiseHost,
+        cookies,
+        datagramBytesMax,
+      }),
       streams: new TcpFrameTransport({ host: bind.host, port: 0, advertiseHost, cookies, onNote }),
       lifeLocks: makeLifeLocks(),
     },
