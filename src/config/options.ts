@@ -280,6 +280,26 @@ export const options: readonly Option[] = [
     default: 30_000,
     doc: 'how long a stopping node may take to hand over. Shorter: successors wait for the seal instead; longer: a stop may hang for so long',
   },
+  {
+    key: 'retentionHours',
+    flag: 'retention-hours',
+    kind: 'integer',
+    min: 1,
+    max: 876_000,
+    unit: 'h',
+    default: 168,
+    doc: 'events older than this may be deleted. Shorter: late readers miss them; longer: more disk',
+  },
+  {
+    key: 'retentionStreamMib',
+    flag: 'retention-stream-mib',
+    kind: 'integer',
+    min: 1,
+    max: 16_777_216,
+    unit: 'MiB',
+    default: 10_240,
+    doc: 'a stream that takes more than this in one journal file loses its oldest events there. Smaller: late readers miss them; larger: more disk',
+  },
 ]
 
 /** The `SKEIN_*` variable of a flag. */

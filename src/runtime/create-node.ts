@@ -53,6 +53,8 @@ export function withDefaults(config: Partial<NodeConfig>): NodeConfig {
     threads: 'worker',
     http: true,
     drainDeadlineMs: 30_000,
+    retentionHours: 168,
+    retentionStreamMib: 10_240,
     ...config,
     peerPort,
     dataDir,

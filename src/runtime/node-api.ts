@@ -366,4 +366,8 @@ export interface NodeConfig {
   /** Serve HTTP at all; off for many nodes in one process. */
   readonly http: boolean
   readonly drainDeadlineMs: number
+  /** Events older than this may be deleted. */
+  readonly retentionHours: number
+  /** A stream that takes more in one journal file loses its oldest events there. */
+  readonly retentionStreamMib: number
 }

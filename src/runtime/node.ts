@@ -44,6 +44,7 @@ const eventsPerCallMax = 10_000
 const sightTimeoutMs = 800
 const heartbeatMs = 100
 const journalHealthMs = 2_000
+const retentionEveryMs = 60_000
 
 export interface NodeParts {
   readonly config: NodeConfig
@@ -181,6 +182,7 @@ export class RunningNode implements SkeinNode {
     this.timers.push(
       setInterval(() => this.beat(), heartbeatMs),
       setInterval(() => void this.checkJournal(), journalHealthMs),
+      setInterval(() => void this.trimJournal(), retentionEveryMs),
     )
     shared.beat()
   }
@@ -200,6 +202,22 @@ export class RunningNode implements SkeinNode {
         detail: error instanceof Error ? error.message : String(error),
         bytes: 0,
       }
+    }
+  }
+
+  /** Deletes old events of the file this node writes. Files of ended leases stay until an operator drops them. */
+  private async trimJournal(): Promise<void> {
+    const { config, journal, log } = this.parts
+    if (this.plane.currentLease() === null) return
+    const policy = {
+      ageMsMax: config.retentionHours * 3_600_000,
+      streamBytesMax: config.retentionStreamMib * 1_048_576,
+    }
+    try {
+      const deleted = await journal.trim(policy, Date.now())
+      if (deleted > 0) log('info', 'journal.trimmed', { events: deleted })
+    } catch (error) {
+      log('warn', 'journal.trim_failed', { detail: error instanceof Error ? error.message : String(error) })
     }
   }
 
