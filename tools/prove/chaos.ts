@@ -123,7 +123,7 @@ async function trouble(): Promise<void> {
     counts.stops++
     frozen.signal('SIGSTOP')
     await sleep(8_000)
-    frozen.signal('SIGCONT')
+    await frozen.resume()
     await sleep(1_000)
   }
 }

@@ -91,6 +91,23 @@ export class ProcessNode {
     this.child?.kill(signal)
   }
 
+  /**
+   * SIGCONT. A process that was stopped inside a write to the store has been ended by the others, so that they could go on; then it is started
+   * again, as `skein up` would. Any other end is an error.
+   */
+  async resume(): Promise<void> {
+    const { child } = this
+    child?.kill('SIGCONT')
+    await sleep(200)
+    if (this.isRunning) return
+    if (child?.signalCode !== 'SIGKILL')
+      throw new Error(`${this.id} ended with ${child?.exitCode} after SIGCONT: ${this.stderr.slice(-2_000)}`)
+    console.log(
+      `     ${this.id} was stopped inside a write to the store and ended by the others: started again`,
+    )
+    await this.start()
+  }
+
   /** kill -9, and wait for the kernel to be done with it. */
   async kill(): Promise<void> {
     const { child } = this
