@@ -9,6 +9,7 @@ import {
   openSync,
   readFileSync,
   statSync,
+  unlinkSync,
   writeSync,
 } from 'node:fs'
 import { hostname } from 'node:os'
@@ -54,8 +55,9 @@ function makeDirectory(dataDir: string): void {
     mkdirSync(dataDir, { recursive: true, mode: 0o700 })
     accessSync(dataDir, constants.R_OK | constants.W_OK | constants.X_OK)
     const probe = join(dataDir, `.probe-${process.pid}`)
-    writeDurably(probe, 'x', 'w')
     // Root passes access checks even on a read-only filesystem; a write does not lie.
+    writeDurably(probe, 'x', 'w')
+    unlinkSync(probe)
   } catch (cause) {
     const { code } = cause as NodeJS.ErrnoException
     throw new SkeinError(

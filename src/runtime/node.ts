@@ -15,7 +15,7 @@ import { EventReader } from './event-reader.js'
 import { Feed } from './feed.js'
 import type { HlcKeeper } from './hlc-keeper.js'
 import { monotonicMs } from './host-clock.js'
-import { Instruments } from './instruments.js'
+import { Instruments, loopResolutionMs } from './instruments.js'
 import { Leadership } from './leadership.js'
 import { meshFrames, pack, unpack } from './mesh-frames.js'
 import type {
@@ -42,7 +42,7 @@ import { peerStatus } from './views.js'
 const publishTimeoutMs = 5_000
 const eventsPerCallMax = 10_000
 const sightTimeoutMs = 800
-const heartbeatMs = 100
+const heartbeatMs = 200
 const journalHealthMs = 2_000
 const retentionEveryMs = 60_000
 
@@ -190,7 +190,7 @@ export class RunningNode implements SkeinNode {
   private beat(): void {
     const { shared } = this.parts
     shared.beat()
-    shared.loopDelayMs = this.instruments.loopDelay.mean / 1e6 - 20
+    shared.loopDelayMs = Math.max(0, this.instruments.loopDelay.mean / 1e6 - loopResolutionMs)
   }
 
   private async checkJournal(): Promise<void> {

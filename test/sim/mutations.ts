@@ -50,8 +50,7 @@ export const mutations: readonly Mutation[] = [
     name: 'a shard is given on before its owner released it or its lease ended',
     file: 'src/core/sharding/coordinator.ts',
     find: 'a.lease !== null && leases.has(a.lease) && readRelease',
-    replace:
-      'a.lease !== null && leases.has(a.lease) && a.target === null && readRelease',
+    replace: 'a.lease !== null && leases.has(a.lease) && a.target === null && readRelease',
     faults: 'crash,slow_store',
     minutes: 4,
   },
