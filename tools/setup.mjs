@@ -1,4 +1,4 @@
-// Makes a fresh clone ready: dependencies, build and, for the tests, Debian's Chromium. Says what it does; does only what is missing.
+// Makes a fresh clone ready: dependencies, build and, for the tests, Debian's Chromium, etcd and PostgreSQL. Says what it does; does only what is missing.
 import { execFileSync, spawnSync } from 'node:child_process'
 import { existsSync, readdirSync, statSync } from 'node:fs'
 import { dirname, join } from 'node:path'
@@ -46,20 +46,39 @@ if (newest(built) < Math.max(...sources)) {
   execFileSync(process.execPath, ['-e', `require('node:fs').writeFileSync(${JSON.stringify(built)}, '')`])
 }
 
-if (purpose === 'test') chromium()
+if (purpose === 'test') enginesOfTheTests()
 
-function chromium() {
-  if (existsSync(process.env.CHROMIUM ?? '/usr/bin/chromium')) return
+/** Debian packages that tests run for real; each test says that it is skipped where its own is missing. */
+function enginesOfTheTests() {
+  const missing = [
+    { name: 'chromium', isThere: existsSync(process.env.CHROMIUM ?? '/usr/bin/chromium') },
+    { name: 'etcd-server', isThere: existsSync(process.env.ETCD ?? '/usr/bin/etcd') },
+    { name: 'postgresql', isThere: postgresIsThere() },
+  ]
+    .filter(({ isThere }) => !isThere)
+    .map(({ name }) => name)
+  if (missing.length === 0) return
   const canInstall = process.getuid?.() === 0 && existsSync('/usr/bin/apt-get')
   if (!canInstall) {
     console.error(
-      'setup: the dashboard test needs Chromium: install it (Debian: apt-get install chromium) or set CHROMIUM to its path; that test is skipped',
+      `setup: some tests need ${missing.join(', ')}: install them (Debian: apt-get install ${missing.join(' ')}) or set CHROMIUM, ETCD, POSTGRES_BIN to where they are; those tests are skipped`,
     )
     return
   }
-  console.error('setup: installing Chromium for the dashboard test')
-  spawnSync('apt-get', ['update', '-qq'], { stdio: 'inherit' })
-  spawnSync('apt-get', ['install', '-y', '-qq', '--no-install-recommends', 'chromium'], {
+  console.error(`setup: installing ${missing.join(', ')} for the tests`)
+  const quiet = {
     stdio: ['ignore', 'ignore', 'inherit'],
-  })
+    env: { ...process.env, DEBIAN_FRONTEND: 'noninteractive' },
+  }
+  spawnSync('apt-get', ['update', '-qq'], quiet)
+  spawnSync('apt-get', ['install', '-y', '-qq', '--no-install-recommends', ...missing], quiet)
+}
+
+function postgresIsThere() {
+  if (process.env.POSTGRES_BIN !== undefined) return existsSync(process.env.POSTGRES_BIN)
+  const versions = '/usr/lib/postgresql'
+  return (
+    existsSync(versions) &&
+    readdirSync(versions).some((v) => existsSync(join(versions, v, 'bin', 'postgres')))
+  )
 }
