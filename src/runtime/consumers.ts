@@ -1,19 +1,25 @@
 /**
  * Consumers: a handler per stream and group that runs on the owner of each shard, in acknowledged order, at least once. The position is kept
- * in the journal beside the events, under the shard's epoch; a take-over goes on from the last one that was saved.
+ * in the journal beside the events, under the shard's epoch; a take-over goes on from the last one that was saved. Time comes from outside:
+ * the simulator runs this very loop.
  */
-import type { LeaseId, ShardId } from '../core/kernel/brand.js'
-import type { Journal } from '../ports/journal.js'
-import type { DataPlane } from './data-plane.js'
-import { viewOf } from './event-reader.js'
+import type { Epoch, LeaseId, ShardId } from '../core/kernel/brand.js'
+import type { Journal, Segment } from '../ports/journal.js'
+import { viewOf } from './event-view.js'
 import type { ConsumeContext, ConsumeOptions, EventView } from './node-api.js'
-import { pause } from './store-link.js'
 
-type Handler = (batch: readonly EventView[], context: ConsumeContext) => void | Promise<void>
+export type ConsumeHandler = (batch: readonly EventView[], context: ConsumeContext) => void | Promise<void>
 
 export interface ConsumerWorld {
-  readonly plane: DataPlane
-  readonly journal: Journal
+  readonly plane: {
+    openShards(): readonly ShardId[]
+    epochOf(shard: ShardId): Epoch | undefined
+    /** What may be read of a shard that this node may act for at this very moment. */
+    segments(shard: ShardId): readonly Segment[] | undefined
+    currentLease(): LeaseId | null
+  }
+  readonly journal: Pick<Journal, 'read' | 'readPositions' | 'commitPositions'>
+  pause(ms: number, signal: AbortSignal): Promise<void>
   note(level: 'info' | 'warn' | 'error', event: string, fields: Record<string, unknown>): void
 }
 
@@ -25,14 +31,14 @@ export class Consumer {
   private readonly stream: string
   private readonly group: string
   private readonly batchMax: number
-  private readonly handler: Handler
+  private readonly handler: ConsumeHandler
   private readonly running = new Map<
     ShardId,
     { readonly abort: AbortController; readonly done: Promise<void>; wake: () => void }
   >()
   private stopped = false
 
-  constructor(world: ConsumerWorld, stream: string, handler: Handler, options: ConsumeOptions) {
+  constructor(world: ConsumerWorld, stream: string, handler: ConsumeHandler, options: ConsumeOptions) {
     this.world = world
     this.stream = stream
     this.group = `${stream}/${options.group ?? stream}`
@@ -94,7 +100,7 @@ export class Consumer {
                 limit: this.batchMax,
                 stream: this.stream,
               })
-        if (signal.aborted) return
+        if (signal.aborted || plane.segments(shard) === undefined) return
         if (page.events.length > 0) await this.handler(page.events.map(viewOf), { shard, epoch, signal })
         const lease = plane.currentLease()
         // Past the handler the shard may be another's: its position is not ours to move then.
@@ -115,7 +121,7 @@ export class Consumer {
           failures,
           detail: error instanceof Error ? error.message : String(error),
         })
-        await pause(Math.min(retryMaxMs, retryMinMs * 2 ** Math.min(failures, 10)), signal)
+        await this.world.pause(Math.min(retryMaxMs, retryMinMs * 2 ** Math.min(failures, 10)), signal)
       }
     }
   }

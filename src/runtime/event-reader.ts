@@ -8,10 +8,11 @@ import { type Seals, shardOf } from '../core/sharding/shard-map.js'
 import type { Journal, Segment, StoredEvent } from '../ports/journal.js'
 import type { FrameTransport } from '../ports/transport.js'
 import type { DataPlane } from './data-plane.js'
+import { viewOf } from './event-view.js'
 import { monotonicMs } from './host-clock.js'
 import { meshFrames, pack, type ReadAnswer, type ReadAsk, unpack } from './mesh-frames.js'
 import type { EventPage, EventQuery, EventView } from './node-api.js'
-import { pause } from './store-link.js'
+import { pause } from './pause.js'
 
 /** Shards looked at together when a query names no key. */
 const shardsPerRound = 64
@@ -215,11 +216,6 @@ export class EventReader {
       }),
     )
   }
-}
-
-export function viewOf(event: StoredEvent): EventView {
-  const { id, stream, key, type, shard, epoch, offset, hlc, atMs } = event
-  return { id, stream, key, type, payload: JSON.parse(event.payload), shard, epoch, offset, hlc, atMs }
 }
 
 function encodeCursor(shard: ShardId, offset: number): string {

@@ -2,7 +2,6 @@
 import { randomBytes } from 'node:crypto'
 import { SkeinError } from '../core/kernel/error.js'
 import { jsonEncode } from '../core/kernel/text.js'
-import type { EventOutcome, NewEvent } from '../core/routing/events.js'
 import { shardOf } from '../core/sharding/shard-map.js'
 import type { Journal } from '../ports/journal.js'
 import type { FrameTransport } from '../ports/transport.js'
@@ -10,7 +9,7 @@ import { Consumer } from './consumers.js'
 import type { ControlLink } from './control-link.js'
 import { type ControlToMain, type ExternalRecord, externalPrefix } from './control-messages.js'
 import { DataPlane } from './data-plane.js'
-import { checkEvent, checkQuery } from './event-checks.js'
+import { checkQuery } from './event-checks.js'
 import { EventReader } from './event-reader.js'
 import { Feed } from './feed.js'
 import type { HlcKeeper } from './hlc-keeper.js'
@@ -34,13 +33,14 @@ import type {
   SkeinNode,
 } from './node-api.js'
 import { Operations } from './operations.js'
+import { pause } from './pause.js'
+import { publishChecked, settled } from './publishing.js'
 import { Roster } from './roster.js'
 import type { SharedState } from './shared-state.js'
 import { Tails } from './tails.js'
 import { peerStatus } from './views.js'
 
 const publishTimeoutMs = 5_000
-const eventsPerCallMax = 10_000
 const sightTimeoutMs = 800
 const heartbeatMs = 200
 const journalHealthMs = 2_000
@@ -432,16 +432,7 @@ export class RunningNode implements SkeinNode {
   // --- events -------------------------------------------------------------------------------------------------------
 
   readonly events: SkeinNode['events'] = {
-    publish: async (stream, event) => {
-      const [result] = await this.publishMany([{ ...event, stream }])
-      if (result === undefined) throw new SkeinError('internal', 'no outcome')
-      if (result.status === 'rejected')
-        throw new SkeinError(result.error.code, result.error.detail, {
-          retryable: result.error.retryable,
-          details: { id: result.id, shard: result.shard },
-        })
-      return result
-    },
+    publish: async (stream, event) => settled(await this.publishMany([{ ...event, stream }])),
     publishMany: (events, options) => this.publishMany(events, options?.timeoutMs),
     read: (query: EventQuery) => {
       checkQuery(query)
@@ -451,7 +442,7 @@ export class RunningNode implements SkeinNode {
     consume: (stream, handler, options: ConsumeOptions = {}) => {
       const { plane } = this
       const consumer = new Consumer(
-        { plane, journal: this.parts.journal, note: this.parts.log },
+        { plane, journal: this.parts.journal, pause, note: this.parts.log },
         stream,
         handler,
         options,
@@ -470,35 +461,9 @@ export class RunningNode implements SkeinNode {
     inputs: readonly PublishInput[],
     timeoutMs = publishTimeoutMs,
   ): Promise<readonly PublishResult[]> {
-    if (inputs.length > eventsPerCallMax)
-      throw new SkeinError(
-        'invalid_argument',
-        `${inputs.length} events in one call; at most ${eventsPerCallMax} are allowed`,
-      )
     if (this.stopping !== undefined)
       throw new SkeinError('closed', 'the node is stopping', { retryable: true })
-    const results: PublishResult[] = new Array(inputs.length)
-    const events: NewEvent[] = []
-    const indexes: number[] = []
-    inputs.forEach((input, index) => {
-      const checked = checkEvent(input)
-      if ('error' in checked) {
-        results[index] = {
-          id: input.id ?? '',
-          status: 'rejected',
-          shard: -1,
-          error: { code: checked.error.code, detail: checked.error.message, retryable: false },
-        }
-        return
-      }
-      events.push({ ...checked, id: checked.id === '' ? newEventId() : checked.id })
-      indexes.push(index)
-    })
-    const outcomes = events.length === 0 ? [] : await this.plane.publish(events, timeoutMs)
-    outcomes.forEach((outcome, i) => {
-      results[indexes[i] as number] = resultOf((events[i] as NewEvent).id, outcome)
-    })
-    return results
+    return publishChecked(inputs, newEventId, (events) => this.plane.publish(events, timeoutMs))
   }
 
   // --- leader and cluster ---------------------------------------------------------------------------------------------
@@ -689,19 +654,6 @@ export class RunningNode implements SkeinNode {
     this.instruments.close()
     this.finish(error === undefined ? { reason } : { reason, error })
   }
-}
-
-function resultOf(id: string, outcome: EventOutcome): PublishResult {
-  if (outcome.status === 'accepted' || outcome.status === 'duplicate')
-    return { id, status: outcome.status, shard: outcome.shard, offset: outcome.offset }
-  if (outcome.status === 'rejected')
-    return {
-      id,
-      status: 'rejected',
-      shard: outcome.shard,
-      error: { code: outcome.code, detail: outcome.detail, retryable: outcome.retryable },
-    }
-  throw new SkeinError('internal', 'an event was left undecided')
 }
 
 function newEventId(): string {

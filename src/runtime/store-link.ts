@@ -16,6 +16,7 @@ import type {
 } from '../core/kernel/store-types.js'
 import type { Store } from '../ports/store.js'
 import { monotonicMs } from './host-clock.js'
+import { pause } from './pause.js'
 
 /** Answers of the store that are older than this do not count as a sign of life, ms. */
 const healthyForMs = 3_000
@@ -167,16 +168,4 @@ export class StoreLink {
     if (result.kv != null) return { ...result, kv: this.inKv(result.kv) }
     return result.kvs === undefined ? result : { ...result, kvs: result.kvs.map((kv) => this.inKv(kv)) }
   }
-}
-
-export async function pause(ms: number, signal?: AbortSignal): Promise<void> {
-  await new Promise<void>((resolve) => {
-    const end = (): void => {
-      clearTimeout(timer)
-      signal?.removeEventListener('abort', end)
-      resolve()
-    }
-    const timer = setTimeout(end, ms)
-    signal?.addEventListener('abort', end, { once: true })
-  })
 }

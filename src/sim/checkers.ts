@@ -6,8 +6,11 @@ import type { Epoch, LeaseId, NodeId, ShardId } from '../core/kernel/brand.js'
 import type { Transaction, TransactionResult } from '../core/kernel/store-types.js'
 import { jsonDecode } from '../core/kernel/text.js'
 import type { NodeEffect } from '../core/node/node-types.js'
-import { noSeals, readSeals, releasePrefix, sealPrefix } from '../core/sharding/shard-map.js'
+import type { NewEvent } from '../core/routing/events.js'
+import { noSeals, readSeals, releasePrefix, sealPrefix, shardOf } from '../core/sharding/shard-map.js'
+import type { ConsumeContext, EventView } from '../runtime/node-api.js'
 import type { SimCluster } from './cluster.js'
+import { ConsumerChecks } from './consumer-checks.js'
 import type { SimNode } from './node.js'
 
 export interface Violation {
@@ -21,14 +24,17 @@ export interface PublishedEvent {
   readonly id: string
   readonly key: string
   readonly sentMs: number
+  /** 0 until then. */
   ackedMs: number
   offset: number
-  shard: ShardId
+  readonly shard: ShardId
 }
 
 export class Checkers {
   readonly violations: Violation[] = []
+  /** By stream, key and id. */
   readonly published = new Map<string, PublishedEvent>()
+  readonly consumers = new ConsumerChecks((promise, detail) => this.fail(promise, detail))
   private readonly cluster: SimCluster
   private readonly leaders = new Map<number, string>()
   private readonly owners = new Map<string, string>()
@@ -44,6 +50,23 @@ export class Checkers {
     const atMs = Math.round(this.cluster.scheduler.nowMs)
     this.violations.push({ promise, atMs, detail })
     this.cluster.scheduler.trace(`VIOLATION ${promise} ${detail}`)
+  }
+
+  /** A client is about to send this event, perhaps again. */
+  publishing(event: NewEvent): void {
+    const name = identityOf(event)
+    if (this.published.has(name)) return
+    const { id, key } = event
+    const shard = shardOf(key, this.cluster.shards)
+    this.published.set(name, { id, key, shard, sentMs: this.cluster.scheduler.nowMs, ackedMs: 0, offset: 0 })
+  }
+
+  /** A client was told that it is stored. */
+  answered(event: NewEvent, offset: number): void {
+    const fact = this.published.get(identityOf(event)) as PublishedEvent
+    if (fact.ackedMs > 0) return
+    fact.ackedMs = this.cluster.scheduler.nowMs
+    fact.offset = offset
   }
 
   /** Promise 1, and the fences of promise 3, at the store. */
@@ -104,6 +127,10 @@ export class Checkers {
       this.fail('3', `${client} released shard ${shard} and still serves it`)
   }
 
+  handlerStarted(node: SimNode, group: string, batch: readonly EventView[], context: ConsumeContext): void {
+    this.consumers.started(node, group, batch, context, this.settledEpochs.get(context.shard) ?? 0)
+  }
+
   shardOpened(node: SimNode, shard: ShardId, epoch: Epoch): void {
     const key = `${shard}@${epoch}`
     const before = this.owners.get(key)
@@ -156,23 +183,29 @@ export class Checkers {
     let acknowledged = 0
     for (let shard = 0; shard < this.cluster.shards; shard++) {
       let end = 0
-      for (const row of this.readShard(shard)) {
+      const rows = this.readShard(shard)
+      this.consumers.checkShard(
+        shard,
+        rows,
+        (row) => (this.published.get(identityOf(row.event))?.ackedMs ?? 0) > 0,
+      )
+      for (const row of rows) {
         if (row.offset !== end + 1) this.fail('2', `shard ${shard}: offset ${row.offset} after ${end}`)
         end = row.offset
-        const twin = stored.get(row.event.id)
+        const twin = stored.get(identityOf(row.event))
         if (twin !== undefined)
           this.fail(
             '2',
             `event ${row.event.id} is stored twice: shard ${shard} offsets ${twin.offset} and ${row.offset}`,
           )
-        stored.set(row.event.id, { offset: row.offset, shard })
+        stored.set(identityOf(row.event), { offset: row.offset, shard })
       }
     }
     const byKey = new Map<string, PublishedEvent[]>()
-    for (const event of this.published.values()) {
+    for (const [name, event] of this.published) {
       if (event.ackedMs === 0) continue
       acknowledged++
-      const found = stored.get(event.id)
+      const found = stored.get(name)
       if (found === undefined)
         this.fail(
           '2',
@@ -221,4 +254,8 @@ export class Checkers {
       }
     }
   }
+}
+
+function identityOf({ stream, key, id }: NewEvent): string {
+  return JSON.stringify([stream, key, id])
 }

@@ -6,7 +6,9 @@ import { asBootId } from '../core/kernel/brand.js'
 import { StoreView } from '../core/kernel/store-view.js'
 import { lanMembership } from '../core/membership/options.js'
 import type { NodeOptions } from '../core/node/node-types.js'
+import type { SimApp } from './app.js'
 import { Checkers } from './checkers.js'
+import { Clients } from './clients.js'
 import { SimJournal } from './journal.js'
 import { SimNetwork } from './network.js'
 import { SimNode } from './node.js'
@@ -17,6 +19,8 @@ export interface SimClusterOptions {
   readonly seed: number
   readonly nodes: number
   readonly shards?: number
+  /** Called at each start of a process, with its node. */
+  readonly app?: SimApp
 }
 
 export interface HistoryEntry {
@@ -32,6 +36,8 @@ export class SimCluster {
   readonly store: SimStore
   readonly journal = new SimJournal()
   readonly checkers: Checkers
+  readonly clients: Clients
+  readonly app: SimApp | undefined
   readonly nodes: SimNode[] = []
   readonly shards: number
   readonly log: HistoryEntry[] = []
@@ -44,6 +50,8 @@ export class SimCluster {
     this.store = new SimStore(this.scheduler)
     this.shards = options.shards ?? 16
     this.checkers = new Checkers(this)
+    this.clients = new Clients(this)
+    this.app = options.app
     this.store.onCommit = (client, tag, txn, result) => this.checkers.committed(client, tag, txn, result)
     for (let i = 1; i <= options.nodes; i++) this.nodes.push(new SimNode(this, `n${i}`))
   }

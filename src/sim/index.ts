@@ -1,5 +1,12 @@
 /** The simulator as a library: run the real machines, and your own handlers, in a cluster in virtual time. */
+export type { AppNode, AppWorld, SimApp } from './app.js'
 export { Checkers, type Violation } from './checkers.js'
 export { SimCluster, type SimClusterOptions } from './cluster.js'
 export { measureMembership, type ScaleReport } from './membership-scale.js'
-export { type SimulationOptions, type SimulationReport, simulate } from './simulation.js'
+export {
+  type ClientWorld,
+  type SimClient,
+  type SimulationOptions,
+  type SimulationReport,
+  simulate,
+} from './simulation.js'

@@ -19,6 +19,13 @@ interface LeaseFile {
   rows: SimRow[]
   durableRows: number
   readonly byTenure: Map<string, SimRow[]>
+  /** Of consumers, by group and shard. */
+  readonly positions: Map<string, Position>
+}
+
+export interface Position {
+  readonly epoch: Epoch
+  readonly offset: number
 }
 
 export class SimJournal {
@@ -27,11 +34,7 @@ export class SimJournal {
 
   /** Visible, not durable yet. */
   write(lease: LeaseId, groups: readonly CommitGroup[]): void {
-    let file = this.files.get(lease)
-    if (file === undefined) {
-      file = { rows: [], durableRows: 0, byTenure: new Map() }
-      this.files.set(lease, file)
-    }
+    const file = this.file(lease)
     for (const group of groups) {
       this.highest.set(group.shard, Math.max(this.highest.get(group.shard) ?? 0, group.epoch))
       const tenure = this.tenureRows(file, group.shard, group.epoch)
@@ -75,11 +78,39 @@ export class SimJournal {
     return this.rowsOf(lease, shard, epoch).at(-1)?.offset ?? 0
   }
 
-  /** All that counts of a shard, in order. */
-  read(shard: ShardId, segments: Seals['segments']): SimRow[] {
-    return segments.flatMap((s) =>
-      this.rowsOf(s.lease, shard, s.epoch).filter((r) => r.offset >= s.first && r.offset <= s.last),
-    )
+  /** All that counts of a shard, in order, or what of it lies above `after`. */
+  read(shard: ShardId, segments: Seals['segments'], after = 0): SimRow[] {
+    return segments
+      .filter((s) => s.last > after)
+      .flatMap((s) => {
+        const rows = this.rowsOf(s.lease, shard, s.epoch)
+        // Offsets of a tenure are consecutive.
+        const base = rows[0]?.offset ?? 0
+        return rows.slice(Math.max(s.first, after + 1) - base, s.last + 1 - base)
+      })
+  }
+
+  /** Durable at once. The highest epoch wins, then the highest offset. */
+  commitPosition(lease: LeaseId, group: string, shard: ShardId, position: Position): void {
+    const { positions } = this.file(lease)
+    const name = `${group}/${shard}`
+    positions.set(name, later(positions.get(name), position) as Position)
+  }
+
+  position(group: string, shard: ShardId, leases: readonly LeaseId[]): number {
+    let found: Position | undefined
+    for (const lease of leases)
+      found = later(found, this.files.get(lease)?.positions.get(`${group}/${shard}`))
+    return found?.offset ?? 0
+  }
+
+  private file(lease: LeaseId): LeaseFile {
+    let file = this.files.get(lease)
+    if (file === undefined) {
+      file = { rows: [], durableRows: 0, byTenure: new Map(), positions: new Map() }
+      this.files.set(lease, file)
+    }
+    return file
   }
 
   private rowsOf(lease: LeaseId, shard: ShardId, epoch: Epoch): SimRow[] {
@@ -95,4 +126,9 @@ export class SimJournal {
     }
     return rows
   }
+}
+
+function later(a: Position | undefined, b: Position | undefined): Position | undefined {
+  if (a === undefined || b === undefined) return a ?? b
+  return b.epoch > a.epoch || (b.epoch === a.epoch && b.offset > a.offset) ? b : a
 }

@@ -28,14 +28,14 @@ const faults = values.faults?.split(',')
 let failed = 0
 for (let seed = first; seed < first + count; seed++) {
   const startedMs = performance.now()
-  const report = simulate({ seed, nodes, minutes, ...(faults === undefined ? {} : { faults }) })
+  const report = await simulate({ seed, nodes, minutes, ...(faults === undefined ? {} : { faults }) })
   const wallMs = performance.now() - startedMs
   if (report.violations.length > 0) failed++
   if (values.json) process.stdout.write(`${JSON.stringify(report)}\n`)
   else {
     const speed = Math.round(report.virtualMs / wallMs)
     process.stdout.write(
-      `seed ${seed}: digest ${report.digest}, ${report.acknowledged} events acknowledged, ${report.stored} stored, ${report.leaderTerms} leaders, ${speed}x real time, ${report.violations.length} violations\n`,
+      `seed ${seed}: digest ${report.digest}, ${report.acknowledged} events acknowledged, ${report.stored} stored, ${report.handled} handled, ${report.leaderTerms} leaders, ${speed}x real time, ${report.violations.length} violations\n`,
     )
     for (const v of report.violations.slice(0, 10))
       process.stdout.write(`  promise ${v.promise} at ${v.atMs} ms: ${v.detail}\n`)

@@ -24,8 +24,16 @@ import type { NodeEffect, NodeInput, NodeOptions } from '../core/node/node-types
 import type { CommitGroup, CommitOutcome, EventOutcome, NewEvent, Route } from '../core/routing/events.js'
 import { type ForwardResult, Publisher } from '../core/routing/publisher.js'
 import { ShardWriter, writerDefaults } from '../core/routing/shard-writer.js'
-import { type ShardMap, shardOf } from '../core/sharding/shard-map.js'
+import { type Seals, type ShardMap, shardOf } from '../core/sharding/shard-map.js'
+import { AppProcess } from './app.js'
 import type { SimCluster } from './cluster.js'
+
+interface OpenShard {
+  readonly epoch: Epoch
+  readonly lease: LeaseId
+  readonly sealed: Seals['segments']
+  readonly firstOffset: number
+}
 
 const storeTimeoutMs = 1_000
 const forwardTimeoutMs = 2_000
@@ -56,6 +64,8 @@ export class SimNode {
   private routes: ShardMap = []
   private timerAtMs = Number.POSITIVE_INFINITY
   private isSynced = false
+  private readonly opened = new Map<ShardId, OpenShard>()
+  private app: AppProcess | undefined
 
   constructor(cluster: SimCluster, id: NodeId) {
     this.cluster = cluster
@@ -91,6 +101,7 @@ export class SimNode {
     this.relinquishLease = false
     this.routes = []
     this.kept = []
+    this.opened.clear()
     this.timerAtMs = Number.POSITIVE_INFINITY
     if (!keepDisk) {
       this.hlcCeilingMs = 0
@@ -140,6 +151,7 @@ export class SimNode {
         ),
     })
     this.cluster.store.connect(this.storeClient)
+    this.app = this.cluster.app === undefined ? undefined : new AppProcess(this, this.cluster.app)
     this.step({ type: 'start' })
     this.listStore()
   }
@@ -293,15 +305,19 @@ export class SimNode {
       case 'shard_close': {
         const { shard, epoch } = effect
         this.toMain(() =>
-          this.writer.close(shard, epoch, () =>
-            this.toControl(() => this.step({ type: 'shard_closed', shard, epoch })),
-          ),
+          this.writer.close(shard, epoch, () => {
+            if (this.opened.get(shard)?.epoch === epoch) this.forget(shard)
+            this.toControl(() => this.step({ type: 'shard_closed', shard, epoch }))
+          }),
         )
         break
       }
       case 'stop_serving':
         this.epochs.fill(asEpoch(0))
-        this.toMain(() => this.writer.abandonAll(effect.reason))
+        this.toMain(() => {
+          for (const shard of [...this.opened.keys()]) this.forget(shard)
+          this.writer.abandonAll(effect.reason)
+        })
         break
       case 'relinquish':
         this.relinquishLease = true
@@ -403,7 +419,37 @@ export class SimNode {
         last,
         rows.map((r) => ({ event: r.event, offset: r.offset, atMs: r.event.atMs })),
       )
+      const sealed = seals.segments
+      this.opened.set(shard, { epoch, lease, sealed, firstOffset: (sealed.at(-1)?.last ?? 0) + 1 })
+      this.app?.opened(shard)
     })
+  }
+
+  private forget(shard: ShardId): void {
+    this.opened.delete(shard)
+    this.app?.gone(shard)
+  }
+
+  // What the consumers of this process see of its shards.
+
+  openShards(): ShardId[] {
+    return [...this.opened.keys()]
+  }
+
+  epochOf(shard: ShardId): Epoch | undefined {
+    return this.opened.get(shard)?.epoch
+  }
+
+  currentLease(): LeaseId | null {
+    return this.journalLease
+  }
+
+  segments(shard: ShardId): Seals['segments'] | undefined {
+    const open = this.opened.get(shard)
+    const confirmed = this.writer.confirmed(shard)
+    if (open === undefined || confirmed === undefined || confirmed.epoch !== open.epoch) return undefined
+    const { epoch, lease, sealed, firstOffset: first } = open
+    return confirmed.offset < first ? sealed : [...sealed, { epoch, lease, first, last: confirmed.offset }]
   }
 
   private route(shard: ShardId): Route {
@@ -488,6 +534,9 @@ export class SimNode {
                   : { kind: 'durable' },
               ),
             )
+            this.toMain(() => {
+              for (const { shard } of groups) this.app?.acknowledged(shard)
+            })
             this.finishRelinquishing()
           }),
         )
@@ -495,7 +544,7 @@ export class SimNode {
     )
   }
 
-  private stamp(): string {
+  stamp(): string {
     this.reserveClock()
     const text = hlcToText(this.hlc.now(this.instant.wallMs))
     this.cluster.checkers.stamped(this, text)

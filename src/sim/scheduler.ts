@@ -15,6 +15,8 @@ export class Scheduler {
   readonly random: Random
   nowMs = 0
   eventCount = 0
+  /** Somebody awaits what the current event settled: `play` lets promises run before it goes on. */
+  hasSettled = false
   private readonly heap: Scheduled[] = []
   private order = 0
   private digestState = 0
@@ -40,15 +42,32 @@ export class Scheduler {
     heap[i] = item
   }
 
-  /** Runs everything up to that time. */
+  /** Runs everything up to that time. For clusters without handlers: no promise gets its turn meanwhile. */
   runUntil(atMs: number): void {
-    for (let next = this.heap[0]; next !== undefined && next.atMs <= atMs; next = this.heap[0]) {
-      this.pop()
-      this.nowMs = next.atMs
-      this.eventCount++
-      next.run()
+    while (this.runNext(atMs)) {}
+  }
+
+  /** The same, and whenever an event settled promises, all that follows from them happens before the next event. */
+  async play(atMs: number): Promise<void> {
+    for (;;) {
+      if (this.hasSettled) {
+        this.hasSettled = false
+        await turnOfPromises()
+      } else if (!this.runNext(atMs)) return
     }
-    this.nowMs = atMs
+  }
+
+  private runNext(atMs: number): boolean {
+    const next = this.heap[0]
+    if (next === undefined || next.atMs > atMs) {
+      this.nowMs = atMs
+      return false
+    }
+    this.pop()
+    this.nowMs = next.atMs
+    this.eventCount++
+    next.run()
+    return true
   }
 
   /** Adds a fact to the run's digest. */
@@ -75,6 +94,11 @@ export class Scheduler {
     }
     heap[i] = last
   }
+}
+
+/** Every promise that can go on does so before a macrotask runs. */
+function turnOfPromises(): Promise<void> {
+  return new Promise((resolve) => setImmediate(resolve))
 }
 
 function before(a: Scheduled, b: Scheduled): boolean {

@@ -2,6 +2,10 @@
  * One simulated run: start, load, break (safety phase), heal, settle (liveness phase), check. Everything follows from the seed.
  */
 
+import { SkeinError } from '../core/kernel/error.js'
+import { checkEvent } from '../runtime/event-checks.js'
+import type { PublishInput } from '../runtime/node-api.js'
+import type { AppWorld, SimApp } from './app.js'
 import type { Violation } from './checkers.js'
 import { SimCluster } from './cluster.js'
 import { Nemesis } from './nemesis.js'
@@ -15,6 +19,20 @@ export interface SimulationOptions {
   readonly shards?: number
   /** Only these kinds of faults; all by default. */
   readonly faults?: readonly string[]
+  /** The program that runs on every node. Absent: one that consumes the stream of the built-in load. */
+  readonly app?: SimApp
+  /** Each runs once, side by side, from the moment the faults begin. Absent: a built-in load. */
+  readonly clients?: readonly SimClient[]
+  /** After the heal, when every client is done and every acknowledged event had time to be handled. Throw, or call `fail`. */
+  readonly check?: (world: ClientWorld) => void
+}
+
+export type SimClient = (world: ClientWorld) => Promise<void>
+
+/** What a client outside the cluster has: virtual time, chance, and an endpoint that tries until it is told. */
+export interface ClientWorld extends AppWorld {
+  /** Resolves once acknowledged, over as many nodes and tries as it takes, always under one id; rejects when it was refused for good. */
+  publish(stream: string, event: Omit<PublishInput, 'stream'>): Promise<void>
 }
 
 export interface SimulationReport {
@@ -26,34 +44,54 @@ export interface SimulationReport {
   readonly violations: readonly Violation[]
   readonly acknowledged: number
   readonly stored: number
+  /** Events that handlers finished, each counted once per group. */
+  readonly handled: number
   readonly leaderTerms: number
   readonly faults: Readonly<Record<string, number>>
   readonly simulatedEvents: number
   readonly virtualMs: number
 }
 
+/** The cluster has formed by then, ms. */
+const startedMs = 4_000
 /** How long the healed cluster may take to be whole again, ms. */
 const settleMs = 20_000
+/** For what was still under way when the load ended, ms. */
+const finishMs = 12_000
 
-export function simulate(options: SimulationOptions): SimulationReport {
-  const cluster = new SimCluster(options)
+export async function simulate(options: SimulationOptions): Promise<SimulationReport> {
+  const cluster = new SimCluster({ app: builtInApp, ...options })
   const { scheduler, checkers } = cluster
-  const workload = new Workload(cluster)
   const nemesis = new Nemesis(cluster, options.faults)
+  const load = options.clients === undefined ? new Workload(cluster) : undefined
   cluster.nodes.forEach((node, i) => {
     scheduler.after(i * 20, () => cluster.startNode(node))
   })
-  scheduler.runUntil(4_000)
-  workload.start()
+  await scheduler.play(startedMs)
+  load?.start()
+  let clientsRunning = 0
+  for (const client of options.clients ?? []) {
+    clientsRunning++
+    client(clientWorld(cluster)).then(
+      () => clientsRunning--,
+      (error) => checkers.fail('app', `a client ended: ${String(error)}`),
+    )
+  }
+  scheduler.hasSettled = true
   nemesis.start()
-  const endMs = 4_000 + options.minutes * 60_000
-  scheduler.runUntil(endMs)
+  const endMs = startedMs + options.minutes * 60_000
+  await scheduler.play(endMs)
   nemesis.healAll()
-  scheduler.runUntil(endMs + settleMs)
-  workload.stop()
-  scheduler.runUntil(endMs + settleMs + 12_000)
-  checkLiveness(cluster, workload)
+  await scheduler.play(endMs + settleMs)
+  load?.stop()
+  // In a healed cluster clients go on as fast as they like; as much time again is enough for those who fell behind.
+  const patienceMs = scheduler.nowMs + options.minutes * 60_000
+  while (clientsRunning > 0 && scheduler.nowMs < patienceMs) await scheduler.play(scheduler.nowMs + 1_000)
+  await scheduler.play(scheduler.nowMs + finishMs)
+  checkLiveness(cluster, load !== undefined)
+  if (clientsRunning > 0) checkers.fail('liveness', `${clientsRunning} clients are not done`)
   const { acknowledged, stored } = checkers.checkEvents()
+  options.check?.(clientWorld(cluster))
   return {
     seed: options.seed,
     nodes: options.nodes,
@@ -62,6 +100,7 @@ export function simulate(options: SimulationOptions): SimulationReport {
     violations: checkers.violations,
     acknowledged,
     stored,
+    handled: checkers.consumers.handledCount,
     leaderTerms: cluster.log.filter((e) => e.event === 'leader.elected' && e.nodeId === e.fields.leader)
       .length,
     faults: nemesis.counts,
@@ -70,8 +109,38 @@ export function simulate(options: SimulationOptions): SimulationReport {
   }
 }
 
-function checkLiveness(cluster: SimCluster, workload: Workload): void {
-  const { checkers } = cluster
+const builtInApp: SimApp = (node, { sleep, random }) => {
+  node.events.consume('s', () => sleep(random.between(0.1, 3)))
+}
+
+function clientWorld(cluster: SimCluster): ClientWorld {
+  const { scheduler, checkers, clients } = cluster
+  const settling = <T>(start: (resolve: (value: T) => void) => void): Promise<T> =>
+    new Promise((resolve) => {
+      start((value) => {
+        scheduler.hasSettled = true
+        resolve(value)
+      })
+    })
+  return {
+    nowMs: () => scheduler.nowMs,
+    sleep: (ms) => settling((resolve) => scheduler.after(ms, () => resolve())),
+    random: scheduler.random,
+    fail: (detail) => checkers.fail('app', detail),
+    publish: async (stream, event) => {
+      const checked = checkEvent({ ...event, stream })
+      if ('error' in checked) throw checked.error
+      const id = checked.id === '' ? `c${++cluster.clients.ids}` : checked.id
+      const refusal = await settling<string | undefined>((resolve) =>
+        clients.publish([{ ...checked, id }], resolve),
+      )
+      if (refusal !== undefined) throw new SkeinError('conflict', refusal)
+    },
+  }
+}
+
+function checkLiveness(cluster: SimCluster, isLoaded: boolean): void {
+  const { checkers, clients } = cluster
   for (const node of cluster.nodes) {
     if (!node.isRunning) {
       checkers.fail('liveness', `${node.id} does not run`)
@@ -94,7 +163,7 @@ function checkLiveness(cluster: SimCluster, workload: Workload): void {
     if (owners.length !== 1)
       checkers.fail('liveness', `shard ${shard} has ${owners.length} owners after the heal`)
   }
-  if (workload.lastAckMs < cluster.scheduler.nowMs - 14_000)
-    checkers.fail('liveness', `no event was acknowledged since ${Math.round(workload.lastAckMs)} ms`)
-  if (workload.underWay > 0) checkers.fail('liveness', `${workload.underWay} requests were never answered`)
+  if (isLoaded && clients.lastAckMs < cluster.scheduler.nowMs - finishMs - 2_000)
+    checkers.fail('liveness', `no event was acknowledged since ${Math.round(clients.lastAckMs)} ms`)
+  if (clients.underWay > 0) checkers.fail('liveness', `${clients.underWay} requests were never answered`)
 }

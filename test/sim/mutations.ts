@@ -160,4 +160,29 @@ export const mutations: readonly Mutation[] = [
     faults: 'crash_quick_restart,clock_jump',
     minutes: 4,
   },
+  {
+    name: 'a consumer saves its position before the handler is done',
+    file: 'src/runtime/consumers.ts',
+    find: 'if (page.events.length > 0) await this.handler(',
+    replace:
+      'const early = plane.currentLease()\n        if (early !== null && page.events.length > 0) await journal.commitPositions(early, [{ group: this.group, shard, epoch, offset: page.scannedTo }])\n        if (page.events.length > 0) await this.handler(',
+    faults: 'crash',
+    minutes: 2,
+  },
+  {
+    name: 'a consumer starts a handler without asking whether the shard is still its node’s',
+    file: 'src/runtime/consumers.ts',
+    find: 'if (signal.aborted || plane.segments(shard) === undefined) return',
+    replace: '',
+    faults: 'pause,pause_past_lease',
+    minutes: 4,
+  },
+  {
+    name: 'a consumer reads past the confirmed mark',
+    file: 'src/sim/node.ts',
+    find: '{ epoch, lease, first, last: confirmed.offset }',
+    replace: '{ epoch, lease, first, last: confirmed.offset + 50 }',
+    faults: 'pause,pause_past_lease',
+    minutes: 4,
+  },
 ]
