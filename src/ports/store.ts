@@ -52,15 +52,21 @@ export interface Store extends AsyncDisposable {
   /** Ids are never reused. `ttlMs` granted is at least what was asked; use the returned one. */
   leaseGrant(ttlMs: number, options?: CallOptions): Promise<{ id: LeaseId; ttlMs: number }>
   /**
-   * Extends a lease that has not expired. `unlessKey`: refuse with `fenced` while that key exists (an eviction mark), checked
-   * in the same transaction. Makes no revision and wakes no watcher. `lease_not_found` once expired or revoked: a lease never revives.
+   * Extends a lease that has not expired. Makes no revision and wakes no watcher. `lease_not_found` once expired or revoked: a lease
+   * never revives.
+   *
+   * `unlessKey`: refuse with `fenced` while that key exists (an eviction mark). A key that is there when the call begins always refuses
+   * it; one that is put while the call runs may lose against it (on etcd, which cannot extend a lease in a transaction; on SQLite the
+   * check is part of it) and refuses the next. So a lease whose key stays ends at the latest one call and one TTL after the key was
+   * put, and nobody may take its end for granted before.
    */
   leaseKeepAlive(id: LeaseId, options?: CallOptions & { unlessKey?: string }): Promise<{ ttlMs: number }>
   /** Deletes the lease's keys (watchers see the deletes). Idempotent. */
   leaseRevoke(id: LeaseId, options?: CallOptions): Promise<void>
   /**
-   * Events under a prefix from revision `fromRev` on (default: from now), gapless and in order; reconnects by itself. Ends when
-   * `signal` aborts or the store closes; throws `compacted` when `fromRev` is no longer kept or the watcher was too slow for its bounded buffer.
+   * Events under a prefix from revision `fromRev` on, gapless and in order; reconnects by itself. Default: from now, which is when
+   * the store hears of it: nothing from before the call, but perhaps not a write that follows at once; name a revision where that
+   * matters. Ends when `signal` aborts or the store closes; throws `compacted` when a revision still wanted is no longer kept.
    */
   watch(prefix: string, options: { fromRev?: Revision; signal: AbortSignal }): AsyncIterable<WatchBatch>
   /** Forget history below `rev`. */
