@@ -66,6 +66,10 @@ export type Option = TextOption | IntegerOption | BooleanOption | ChoiceOption |
 const name = { pattern: /^[A-Za-z0-9._-]{1,64}$/, allowed: '1 to 64 of A-Z a-z 0-9 . _ -' } as const
 const place = { pattern: /^[A-Za-z0-9._-]{0,64}$/, allowed: 'at most 64 of A-Z a-z 0-9 . _ -' } as const
 const engine = { pattern: /^sqlite:.+$/s, allowed: 'sqlite:PATH' } as const
+const storeEngine = {
+  pattern: /^(sqlite:|etcds?:\/\/).+$/s,
+  allowed: 'sqlite:PATH or etcd://HOST:PORT,…',
+} as const
 
 export const options: readonly Option[] = [
   {
@@ -173,8 +177,8 @@ export const options: readonly Option[] = [
     key: 'store',
     flag: 'store',
     kind: 'text',
-    ...engine,
-    doc: 'where the cluster keeps its truth, the same for all nodes: sqlite:PATH, shared by the nodes of one host; store.db beside the data directory when absent',
+    ...storeEngine,
+    doc: 'where the cluster keeps its truth, the same for all nodes: sqlite:PATH, shared by the nodes of one host; etcd://[user@]host:port,…[/namespace] for many hosts (docs/ETCD.md); store.db beside the data directory when absent',
   },
   {
     key: 'journal',

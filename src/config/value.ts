@@ -70,7 +70,12 @@ function items(given: unknown): string[] | undefined {
     .filter((text) => text !== '')
 }
 
+/** The password of a URL does not belong in messages and tables. */
+export function withoutPassword(text: string): string {
+  return text.replace(/(:\/\/[^/@:?#\s]*):\S*@/g, '$1:(hidden)@')
+}
+
 function shown(value: unknown): string {
-  const text = JSON.stringify(value) ?? String(value)
+  const text = withoutPassword(JSON.stringify(value) ?? String(value))
   return text.length > 120 ? `${text.slice(0, 120)}…` : text
 }

@@ -3,9 +3,11 @@ import { resolve } from 'node:path'
 import { Worker } from 'node:worker_threads'
 import { SkeinError } from '../core/kernel/error.js'
 import { SqliteJournal } from '../drivers/journal-sqlite/sqlite-journal.js'
+import { EtcdStore } from '../drivers/store-etcd/etcd-store.js'
 import { SqliteStore } from '../drivers/store-sqlite/sqlite-store.js'
 import { UdpDatagramTransport } from '../drivers/transport-tcp/datagram-transport.js'
 import { TcpFrameTransport } from '../drivers/transport-tcp/frame-transport.js'
+import { parseEtcdUrl } from '../engines/etcd/url.js'
 import { SqliteLifeLocks } from '../engines/sqlite/life-lock.js'
 import type { Journal } from '../ports/journal.js'
 import type { LifeLocks } from '../ports/life-lock.js'
@@ -27,6 +29,7 @@ export function makeLifeLocks(): LifeLocks {
 }
 
 export function makeStore(url: string): Store {
+  if (/^etcds?:/.test(url)) return new EtcdStore(parseEtcdUrl(url))
   return new SqliteStore({ path: resolve(pathOf(url, 'store')) })
 }
 

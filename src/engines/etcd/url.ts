@@ -28,6 +28,10 @@ const parameters = ['ca', 'cert', 'key', 'password-file']
 
 /** Throws `bad_config` that says what is wrong and what is allowed. */
 export function parseEtcdUrl(url: string): EtcdTarget {
+  // Before anything is quoted in a message.
+  if (/^[^@/]*\/\/[^@]*[/?#][^@]*@|@.*@/.test(url)) {
+    throw bad('a character of / ? # @ in the user or password must be escaped, as %2F %3F %23 %40')
+  }
   const match = /^(etcds?):\/\/(?:([^@/?#]*)@)?([^/?#@]+)(?:\/([^?#]*))?(?:\?([^#]*))?$/.exec(url)
   if (match === null) throw bad(`it is not of the form ${form}`)
   const [, scheme, account, hosts = '', path = '', query = ''] = match
