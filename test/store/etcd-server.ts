@@ -86,7 +86,7 @@ export class EtcdMember {
     })
   }
 
-  /** Resolves when it answers that its cluster is healthy; with `isAlone`, when it serves at all. */
+  /** Resolves when it answers that its cluster is healthy. */
   async ready(): Promise<void> {
     const deadlineMs = performance.now() + startMsMax
     const child = this.#child!
@@ -122,6 +122,14 @@ export class EtcdMember {
 
   resume(): void {
     process.kill(this.pid, 'SIGCONT')
+  }
+
+  /** Killed and started again with nothing, as after the loss of a disk; a member of several cannot come back so. */
+  async wipe(): Promise<void> {
+    await this.kill()
+    rmSync(this.directory, { recursive: true, force: true })
+    this.start()
+    await this.ready()
   }
 
   /** Killed and started again on the same data. */

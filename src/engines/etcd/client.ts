@@ -41,6 +41,7 @@ export interface EtcdClientOptions {
 
 const timeoutMsDefault = 3000
 const attemptMsMin = 300
+const attemptMsMax = 1000
 /** An endpoint that answered this recently is given writes unasked. */
 const freshMs = 1000
 const probeMsMax = 1500
@@ -93,7 +94,7 @@ export class EtcdClient {
       const endpoint = this.#pick()
       await this.#restOf(endpoint, course)
       this.#assertOpen(course)
-      const attemptMs = policy === 'once' ? timeoutMs : Math.max(attemptMsMin, timeoutMs / 3)
+      const attemptMs = policy === 'once' ? timeoutMs : course.attemptMs(timeoutMs, this.#endpoints.length)
       const deadlineMs = Math.min(course.deadlineMs, monotonicMs() + attemptMs)
       let isSent = false
       try {
@@ -262,11 +263,20 @@ class Course {
   mayHaveApplied = false
   #last: EtcdFailure | undefined
   #tokensRenewed = 0
+  #attempts = 0
 
   constructor(what: string, deadlineMs: number, signal: AbortSignal | undefined) {
     this.what = what
     this.deadlineMs = deadlineMs
     this.signal = signal
+  }
+
+  /** Short at first, to find one that answers; longer in each round, for answers that take their time. */
+  attemptMs(timeoutMs: number, endpoints: number): number {
+    const shortestMs = Math.max(attemptMsMin, Math.min(attemptMsMax, timeoutMs / 3))
+    const round = Math.floor(this.#attempts / endpoints)
+    this.#attempts += 1
+    return shortestMs * 2 ** Math.min(round, 10)
   }
 
   failed(failure: EtcdFailure, endpoint: Endpoint): void {

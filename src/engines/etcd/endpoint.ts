@@ -70,10 +70,10 @@ export class Endpoint {
     return monotonicMs() - this.#lastAnswerMs
   }
 
-  /** Connected, and it has answered within `withinMs`. */
+  /** Connected, has answered within `withinMs`, and nothing has failed since. */
   isFresh(withinMs: number): boolean {
     const state = this.#client?.getChannel().getConnectivityState(false)
-    return state === grpc.connectivityState.READY && this.quietMs <= withinMs
+    return state === grpc.connectivityState.READY && this.#failures === 0 && this.quietMs <= withinMs
   }
 
   /** Resolves to the answer; throws `EtcdFailure`. */
