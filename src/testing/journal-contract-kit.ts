@@ -14,6 +14,11 @@ import type {
 } from '../ports/journal.js'
 
 export interface JournalWorld {
+  /**
+   * True where the engine itself checks the fence: then a sealed tenure takes no append any more. Otherwise what is
+   * written late stays beyond the seal and is never shown.
+   */
+  readonly sealFences?: boolean
   /** A handle of its own on the journal of this world, not opened yet. */
   handle(limits?: { readonly queueEventsMax: number }): Journal
   /** Closes what is open and removes everything. */
@@ -79,6 +84,11 @@ export async function readAll(
     assert.ok(page.scannedTo > after, `a page after ${after} got no further`)
     after = page.scannedTo
   }
+}
+
+/** An append after the seal: refused where the engine checks the fence, otherwise kept out of sight. */
+export async function late(world: JournalWorld, append: Promise<unknown>): Promise<void> {
+  await (world.sealFences === true ? refused(append, 'fenced') : append)
 }
 
 export async function refused(promise: Promise<unknown>, code: ErrorCode): Promise<void> {
