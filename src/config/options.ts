@@ -65,7 +65,10 @@ export type Option = TextOption | IntegerOption | BooleanOption | ChoiceOption |
 
 const name = { pattern: /^[A-Za-z0-9._-]{1,64}$/, allowed: '1 to 64 of A-Z a-z 0-9 . _ -' } as const
 const place = { pattern: /^[A-Za-z0-9._-]{0,64}$/, allowed: 'at most 64 of A-Z a-z 0-9 . _ -' } as const
-const engine = { pattern: /^sqlite:.+$/s, allowed: 'sqlite:PATH' } as const
+const journalEngine = {
+  pattern: /^(sqlite:|postgres(ql)?:\/\/).+$/s,
+  allowed: 'sqlite:DIRECTORY or postgres://USER@HOST:PORT,…/DATABASE',
+} as const
 const storeEngine = {
   pattern: /^(sqlite:|etcds?:\/\/).+$/s,
   allowed: 'sqlite:PATH or etcd://HOST:PORT,…',
@@ -184,8 +187,8 @@ export const options: readonly Option[] = [
     key: 'journal',
     flag: 'journal',
     kind: 'text',
-    ...engine,
-    doc: 'where events are kept, the same for all nodes: sqlite:DIRECTORY, shared by the nodes of one host; journal/ beside the data directory when absent',
+    ...journalEngine,
+    doc: 'where events are kept, the same for all nodes: sqlite:DIRECTORY, shared by the nodes of one host; postgres://user@host:port,…/database for many hosts (docs/POSTGRES.md); journal/ beside the data directory when absent',
   },
   {
     key: 'shards',

@@ -2,6 +2,8 @@
 import { resolve } from 'node:path'
 import { Worker } from 'node:worker_threads'
 import { SkeinError } from '../core/kernel/error.js'
+import { PostgresJournal } from '../drivers/journal-postgres/postgres-journal.js'
+import { isPostgresUrl } from '../drivers/journal-postgres/target.js'
 import { SqliteJournal } from '../drivers/journal-sqlite/sqlite-journal.js'
 import { EtcdStore } from '../drivers/store-etcd/etcd-store.js'
 import { SqliteStore } from '../drivers/store-sqlite/sqlite-store.js'
@@ -38,6 +40,7 @@ export function makeJournal(
   threads: 'worker' | 'inline',
   onFailure: (error: Error) => void,
 ): Journal {
+  if (isPostgresUrl(url)) return new PostgresJournal({ url })
   return new SqliteJournal({ directory: resolve(pathOf(url, 'journal')), thread: threads, onFailure })
 }
 

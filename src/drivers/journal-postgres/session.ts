@@ -9,7 +9,7 @@
  * of what was asked: "committed locally, but might not have been replicated". Such a write is `outcome_unknown`.
  */
 import { Socket } from 'node:net'
-import pg from 'pg'
+import type pg from 'pg'
 import { SkeinError } from '../../core/kernel/error.js'
 import { classify, type Phase } from './errors.js'
 import type { HostPort, PostgresTarget } from './target.js'
@@ -77,8 +77,10 @@ export class Session {
     const { target, host, applicationName } = options
     const { database, user, connectMsMax, tls } = target
     const password = target.password(host.host, host.port, database, user)
+    // Loaded here, so that whoever keeps the journal in files never loads it.
+    const { default: library } = await import('pg')
     const socket = new Socket()
-    const client = new pg.Client({
+    const client = new library.Client({
       ...host,
       database,
       user,
