@@ -70,8 +70,8 @@ const journalEngine = {
   allowed: 'sqlite:DIRECTORY or postgres://USER@HOST:PORT,…/DATABASE',
 } as const
 const storeEngine = {
-  pattern: /^(sqlite:|etcds?:\/\/).+$/s,
-  allowed: 'sqlite:PATH or etcd://HOST:PORT,…',
+  pattern: /^((sqlite:|etcds?:\/\/).+|etcd\+managed:.*)$/s,
+  allowed: 'sqlite:PATH, etcd://HOST:PORT,… or etcd+managed:',
 } as const
 
 export const options: readonly Option[] = [
@@ -181,7 +181,7 @@ export const options: readonly Option[] = [
     flag: 'store',
     kind: 'text',
     ...storeEngine,
-    doc: 'where the cluster keeps its truth, the same for all nodes: sqlite:PATH, shared by the nodes of one host; etcd://[user@]host:port,…[/namespace] for many hosts (docs/ETCD.md); store.db beside the data directory when absent',
+    doc: 'where the cluster keeps its truth, the same for all nodes: sqlite:PATH, shared by the nodes of one host; etcd://[user@]host:port,…[/namespace] for many hosts; etcd+managed: where the nodes are to run etcd themselves (docs/ETCD.md); store.db beside the data directory when absent',
   },
   {
     key: 'journal',

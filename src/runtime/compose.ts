@@ -2,6 +2,7 @@
 import { resolve } from 'node:path'
 import { Worker } from 'node:worker_threads'
 import { SkeinError } from '../core/kernel/error.js'
+import { ManagedStore } from '../drivers/etcd-managed/managed-store.js'
 import { PostgresJournal } from '../drivers/journal-postgres/postgres-journal.js'
 import { isPostgresUrl } from '../drivers/journal-postgres/target.js'
 import { SqliteJournal } from '../drivers/journal-sqlite/sqlite-journal.js'
@@ -9,7 +10,7 @@ import { EtcdStore } from '../drivers/store-etcd/etcd-store.js'
 import { SqliteStore } from '../drivers/store-sqlite/sqlite-store.js'
 import { UdpDatagramTransport } from '../drivers/transport-tcp/datagram-transport.js'
 import { TcpFrameTransport } from '../drivers/transport-tcp/frame-transport.js'
-import { parseEtcdUrl } from '../engines/etcd/url.js'
+import { type EtcdTarget, parseEtcdUrl } from '../engines/etcd/url.js'
 import { SqliteLifeLocks } from '../engines/sqlite/life-lock.js'
 import type { Journal } from '../ports/journal.js'
 import type { LifeLocks } from '../ports/life-lock.js'
@@ -30,9 +31,26 @@ export function makeLifeLocks(): LifeLocks {
   return new SqliteLifeLocks()
 }
 
-export function makeStore(url: string): Store {
+function makeStore(
+  setup: ControlSetup,
+  onNote: (event: string, fields: Record<string, unknown>) => void,
+): Store {
+  const { store: url, bind, peerAddress, cookies, diskPath } = setup
   if (/^etcds?:/.test(url)) return new EtcdStore(parseEtcdUrl(url))
-  return new SqliteStore({ path: resolve(pathOf(url, 'store')) })
+  if (!url.startsWith('etcd+managed:')) return new SqliteStore({ path: resolve(pathOf(url, 'store')) })
+  const { clusterName, seeds } = setup.options
+  const makeStore = (target: EtcdTarget) => new EtcdStore(target)
+  return new ManagedStore({
+    url,
+    clusterName,
+    address: peerAddress,
+    bindHost: bind.host,
+    peers: seeds,
+    cookies,
+    dataDir: resolve(diskPath),
+    makeStore,
+    onNote,
+  })
 }
 
 export function makeJournal(
@@ -55,7 +73,7 @@ export function makeControlPlane(setup: ControlSetup, post: (message: ControlToM
   return new ControlPlane(
     setup,
     {
-      store: makeStore(setup.store),
+      store: makeStore(setup, onNote),
       datagrams: new UdpDatagramTransport({
         host: bind.host,
         port: bind.port,

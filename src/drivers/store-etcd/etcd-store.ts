@@ -83,6 +83,11 @@ export class EtcdStore implements Store {
     return this.#opening
   }
 
+  /** The cluster's members have changed. */
+  useEndpoints(addresses: readonly string[]): void {
+    this.#client?.useEndpoints(addresses)
+  }
+
   async get(key: string, options?: CallOptions): Promise<{ kv: KeyValue | null; rev: Revision }> {
     checkKey(key)
     const { client, codec } = this.#need()

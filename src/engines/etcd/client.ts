@@ -49,7 +49,10 @@ const probeMsMax = 1500
 export class EtcdClient {
   readonly continuity = new Continuity()
   readonly #options: EtcdClientOptions
-  readonly #endpoints: Endpoint[]
+  readonly #credentials: grpc.ChannelCredentials
+  #endpoints: Endpoint[]
+  /** Asked one by one, beside those that calls go to. */
+  readonly #single = new Map<string, Endpoint>()
   readonly #probes = new Map<Endpoint, Promise<void>>()
   readonly #closing = new AbortController()
   #current: Endpoint
@@ -64,8 +67,23 @@ export class EtcdClient {
 
   private constructor(options: EtcdClientOptions, credentials: grpc.ChannelCredentials) {
     this.#options = options
-    this.#endpoints = options.target.endpoints.map((address) => new Endpoint(address, credentials))
+    this.#credentials = credentials
+    this.#endpoints = options.target.endpoints.map((address) => this.#makeEndpoint(address))
     this.#current = this.#endpoints[Math.floor(Math.random() * this.#endpoints.length)]!
+  }
+
+  get addresses(): readonly string[] {
+    return this.#endpoints.map(({ address }) => address)
+  }
+
+  /** From now on these, for the same cluster. Calls at an endpoint that is not among them end as if it had died. */
+  useEndpoints(addresses: readonly string[]): void {
+    if (this.closed.aborted || addresses.length === 0) return
+    const kept = new Map(this.#endpoints.map((endpoint) => [endpoint.address, endpoint]))
+    const next = addresses.map((address) => kept.get(address) ?? this.#makeEndpoint(address))
+    for (const endpoint of this.#endpoints) if (!addresses.includes(endpoint.address)) endpoint.close()
+    this.#endpoints = next
+    if (!next.includes(this.#current)) this.#current = next[Math.floor(Math.random() * next.length)]!
   }
 
   get closed(): AbortSignal {
@@ -119,6 +137,22 @@ export class EtcdClient {
     this.#options.onProbe?.(await attempt.read(calls.range, this.#options.probe))
   }
 
+  /** A certain server, whether or not calls go to it: to ask it about itself. */
+  single(address: string): Endpoint {
+    const endpoint = this.#single.get(address) ?? this.#makeEndpoint(address)
+    this.#single.set(address, endpoint)
+    return endpoint
+  }
+
+  /** Only these are asked one by one from now on. */
+  keepSingle(addresses: readonly string[]): void {
+    for (const [address, endpoint] of this.#single) {
+      if (addresses.includes(address)) continue
+      endpoint.close()
+      this.#single.delete(address)
+    }
+  }
+
   /** The endpoint failed outside of `run`. */
   leave(endpoint: Endpoint): void {
     endpoint.rest()
@@ -132,7 +166,11 @@ export class EtcdClient {
 
   close(): void {
     this.#closing.abort()
-    for (const endpoint of this.#endpoints) endpoint.close()
+    for (const endpoint of [...this.#endpoints, ...this.#single.values()]) endpoint.close()
+  }
+
+  #makeEndpoint(address: string): Endpoint {
+    return new Endpoint(address, this.#credentials, this.#options.target.tls?.serverName)
   }
 
   #attempt(

@@ -49,6 +49,7 @@ const channelOptions: grpc.ChannelOptions = {
 export class Endpoint {
   readonly address: string
   readonly #credentials: grpc.ChannelCredentials
+  readonly #options: grpc.ChannelOptions
   readonly #active = new Set<{ cancel(): void }>()
   #client: grpc.Client | undefined
   #lastAnswerMs = Number.NEGATIVE_INFINITY
@@ -56,9 +57,14 @@ export class Endpoint {
   #failures = 0
   #restUntilMs = 0
 
-  constructor(address: string, credentials: grpc.ChannelCredentials) {
+  /** `serverName`: what its certificate is made out to, instead of the address. */
+  constructor(address: string, credentials: grpc.ChannelCredentials, serverName?: string) {
     this.address = address
     this.#credentials = credentials
+    this.#options =
+      serverName === undefined
+        ? channelOptions
+        : { ...channelOptions, 'grpc.ssl_target_name_override': serverName }
   }
 
   /** Not to be asked before this, unless all others rest as well. */
@@ -193,7 +199,7 @@ export class Endpoint {
 
   #channel(): grpc.Client {
     this.#unansweredSinceMs ??= monotonicMs()
-    this.#client ??= new grpc.Client(this.address, this.#credentials, channelOptions)
+    this.#client ??= new grpc.Client(this.address, this.#credentials, this.#options)
     return this.#client
   }
 

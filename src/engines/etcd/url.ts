@@ -15,7 +15,13 @@ export interface EtcdTarget {
   readonly user?: string
   readonly password?: string
   readonly passwordFile?: string
-  readonly tls?: { readonly caFile?: string; readonly certFile?: string; readonly keyFile?: string }
+  readonly tls?: {
+    readonly caFile?: string
+    readonly certFile?: string
+    readonly keyFile?: string
+    /** What the servers' certificates are made out to, instead of their addresses. Not part of a URL. */
+    readonly serverName?: string
+  }
 }
 
 const portDefault = '2379'
