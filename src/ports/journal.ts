@@ -83,11 +83,10 @@ export interface JournalHealth {
 
 export interface RetentionPolicy {
   readonly ageMsMax: number
-  /**
-   * Of one stream in one lease's file, as stored, newest kept. What several files hold together is the caller's to bound: it drops
-   * the oldest closed ones (`LeaseFile.streamBytes`).
-   */
+  /** Of one stream in the file, as stored, newest kept. What several files hold together is the caller's to bound (`LeaseFile.streamBytes`). */
   readonly streamBytesMax: number
+  /** For streams that get less. */
+  readonly streamBytesMaxOf?: ReadonlyMap<string, number>
 }
 
 /** A lease's file (or the engine's rows of that lease), for retention. */
@@ -136,16 +135,26 @@ export interface Journal extends AsyncDisposable {
     segments: readonly Segment[],
     window: { sinceMs: number; countMin: number; countMax: number },
   ): Promise<readonly IdRecord[]>
-  /** Positions of consumers, kept beside the events. The highest epoch wins, then the highest offset. */
+  /** Positions of consumers, kept beside the events, durable when it resolves. */
   commitPositions(
     lease: LeaseId,
     positions: readonly { group: string; shard: ShardId; epoch: Epoch; offset: number }[],
   ): Promise<void>
-  readPositions(group: string, shard: ShardId, leases: readonly LeaseId[]): Promise<number>
-  /** Deletes old events of the current lease's file; returns how many. */
-  trim(policy: RetentionPolicy, nowMs: number): Promise<number>
+  /**
+   * Of each shard, 0 where none was saved. Whatever lease it was saved under: the highest epoch wins, then the highest offset. A file that
+   * cannot be read is passed over.
+   */
+  readPositions(group: string, shards: readonly ShardId[]): Promise<ReadonlyMap<ShardId, number>>
+  /**
+   * Deletes old events written under the current lease, or under one that has ended and is sealed; returns how many. What an epoch ended with
+   * may stay. Where the log ends is not forgotten.
+   */
+  trim(policy: RetentionPolicy, nowMs: number, lease?: LeaseId): Promise<number>
   leaseFiles(): Promise<readonly LeaseFile[]>
-  /** Removes a closed lease's file for good. Refused for the current lease. */
+  /**
+   * Removes the events of a closed lease for good; positions saved under it stay. `invalid_argument` for the current lease, and where no lease
+   * is open that could take the positions over.
+   */
   dropLease(lease: LeaseId): Promise<void>
   health(): Promise<JournalHealth>
   close(): Promise<void>

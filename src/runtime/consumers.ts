@@ -36,6 +36,7 @@ export class Consumer {
     ShardId,
     { readonly abort: AbortController; readonly done: Promise<void>; wake: () => void }
   >()
+  private asking: Promise<ReadonlyMap<ShardId, number>> | undefined
   private stopped = false
 
   constructor(world: ConsumerWorld, stream: string, handler: ConsumeHandler, options: ConsumeOptions) {
@@ -77,6 +78,15 @@ export class Consumer {
     this.running.clear()
   }
 
+  /** Shards that come at the same time are asked for together. */
+  private async savedPosition(shard: ShardId): Promise<number> {
+    this.asking ??= Promise.resolve().then(() => {
+      this.asking = undefined
+      return this.world.journal.readPositions(this.group, [...this.running.keys()])
+    })
+    return (await this.asking).get(shard) ?? 0
+  }
+
   private async run(shard: ShardId, signal: AbortSignal, setWake: (wake: () => void) => void): Promise<void> {
     const { plane, journal } = this.world
     const epoch = plane.epochOf(shard)
@@ -87,9 +97,7 @@ export class Consumer {
       const segments = plane.segments(shard)
       if (segments === undefined) return
       try {
-        position ??= await journal.readPositions(this.group, shard, [
-          ...new Set([...segments.map((s) => s.lease), ...leaseOf(plane.currentLease())]),
-        ])
+        position ??= await this.savedPosition(shard)
         const page =
           segments.length === 0
             ? { events: [], scannedTo: position, end: true }
@@ -125,10 +133,6 @@ export class Consumer {
       }
     }
   }
-}
-
-function leaseOf(lease: LeaseId | null): LeaseId[] {
-  return lease === null ? [] : [lease]
 }
 
 /** Until there is more or the signal aborts. */

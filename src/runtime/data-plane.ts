@@ -152,7 +152,7 @@ export class DataPlane {
 
   async openShard(shard: ShardId, epoch: Epoch, lease: LeaseId, seals: Seals): Promise<void> {
     const sealed = seals.segments
-    const sealedTo = sealed.at(-1)?.last ?? 0
+    const sealedTo = seals.end
     const window = {
       sinceMs: Date.now() - dedupeDefaults.windowMs,
       countMin: dedupeDefaults.idsMin,

@@ -1,6 +1,7 @@
 /** A running node: joins control, data plane, tails, consumers and views into the public API. Holds no rules of its own. */
 import { randomBytes } from 'node:crypto'
 import { SkeinError } from '../core/kernel/error.js'
+import { registrationPrefix } from '../core/kernel/registration.js'
 import { jsonEncode } from '../core/kernel/text.js'
 import { shardOf } from '../core/sharding/shard-map.js'
 import type { Journal } from '../ports/journal.js'
@@ -35,6 +36,7 @@ import type {
 import { Operations } from './operations.js'
 import { pause } from './pause.js'
 import { publishChecked, settled } from './publishing.js'
+import { Retention } from './retention.js'
 import { Roster } from './roster.js'
 import type { SharedState } from './shared-state.js'
 import { Tails } from './tails.js'
@@ -73,6 +75,7 @@ export class RunningNode implements SkeinNode {
   private readonly feed = new Feed()
   private readonly leadership: Leadership
   private readonly operations: Operations
+  private readonly retention: Retention
   private readonly instruments: Instruments
   private readonly consumers = new Set<Consumer>()
   private readonly timers: NodeJS.Timeout[] = []
@@ -139,6 +142,7 @@ export class RunningNode implements SkeinNode {
       peerAddress: (id) => this.roster.peerAddress(id),
       seals: (shards) => parts.link.call('seals', shards),
     })
+    this.retention = this.retentionOf()
     this.operations = new Operations({
       link: parts.link,
       member: (id) => this.roster.get(id),
@@ -182,7 +186,7 @@ export class RunningNode implements SkeinNode {
     this.timers.push(
       setInterval(() => this.beat(), heartbeatMs),
       setInterval(() => void this.checkJournal(), journalHealthMs),
-      setInterval(() => void this.trimJournal(), retentionEveryMs),
+      setInterval(() => void this.retention.run(), retentionEveryMs),
     )
     shared.beat()
   }
@@ -205,20 +209,30 @@ export class RunningNode implements SkeinNode {
     }
   }
 
-  /** Deletes old events of the file this node writes. Files of ended leases stay until an operator drops them. */
-  private async trimJournal(): Promise<void> {
-    const { config, journal, log } = this.parts
-    if (this.plane.currentLease() === null) return
-    const policy = {
-      ageMsMax: config.retentionHours * 3_600_000,
-      streamBytesMax: config.retentionStreamMib * 1_048_576,
-    }
-    try {
-      const deleted = await journal.trim(policy, Date.now())
-      if (deleted > 0) log('info', 'journal.trimmed', { events: deleted })
-    } catch (error) {
-      log('warn', 'journal.trim_failed', { detail: error instanceof Error ? error.message : String(error) })
-    }
+  private retentionOf(): Retention {
+    const { config, journal, link, log } = this.parts
+    return new Retention({
+      journal,
+      policy: {
+        ageMsMax: config.retentionHours * 3_600_000,
+        streamBytesMax: config.retentionStreamMib * 1_048_576,
+      },
+      nowMs: () => Date.now(),
+      holdsLease: () => this.plane.currentLease() !== null,
+      isLeader: () => this.roster.leaderView()?.isSelf === true,
+      shardMap: () => this.plane.shardMap,
+      seals: async () => {
+        const all = Array.from({ length: this.plane.shards }, (_, shard) => shard)
+        return (await link.call('seals', all)).map(([, seals]) => seals)
+      },
+      liveLeases: async () =>
+        (await link.call('list', registrationPrefix)).flatMap(({ lease }) => lease ?? []),
+      prune: async (leases) => {
+        const { ok, detail } = await link.call('command', { type: 'prune', leases })
+        if (!ok) throw new SkeinError('conflict', `cutting expired logs: ${detail}`)
+      },
+      note: log,
+    })
   }
 
   private rejected(code: string, detail: string): void {

@@ -144,9 +144,9 @@ export class AppProcess {
           : (events.at(-1)?.offset ?? after)
         return { events, scannedTo, end }
       },
-      readPositions: async (group, shard, leases) => {
+      readPositions: async (group, shards) => {
         await this.ioDelay()
-        return journal.position(group, shard, leases)
+        return new Map(shards.map((shard) => [shard, journal.position(group, shard)]))
       },
       commitPositions: async (lease, positions) => {
         await this.ioDelay()

@@ -38,6 +38,7 @@ export class Checkers {
   private readonly cluster: SimCluster
   private readonly leaders = new Map<number, string>()
   private readonly owners = new Map<string, string>()
+  private readonly ends = new Map<ShardId, number>()
   private readonly settledEpochs = new Map<ShardId, number>()
   private readonly lastStamp = new Map<NodeId, string>()
 
@@ -104,20 +105,26 @@ export class Checkers {
   /** A seal while the sealed tenure's lease lives and was not released would cut off acknowledgements to come. */
   private sealWritten(key: string, value: Uint8Array): void {
     const shard = Number(key.slice(sealPrefix.length))
-    const { through, segments } = jsonDecode(value) as {
+    const { through, segments, end } = jsonDecode(value) as {
       through: number
       segments: [number, string, number, number][]
+      end: number
     }
     const before = this.settledEpochs.get(shard) ?? 0
     if (through < before)
       this.fail('3', `seal of shard ${shard} went back from epoch ${before} to ${through}`)
     this.settledEpochs.set(shard, through)
-    let end = 0
+    if (end < (this.ends.get(shard) ?? 0))
+      this.fail('2', `the log of shard ${shard} ends at ${end} after ${this.ends.get(shard)}`)
+    this.ends.set(shard, end)
+    // Retention may have cut the beginning.
+    let reached = (segments[0]?.[2] ?? end + 1) - 1
     for (const [epoch, lease, first, last] of segments) {
-      if (first !== end + 1)
-        this.fail('2', `shard ${shard}: epoch ${epoch} of ${lease} begins at ${first} after ${end}`)
-      end = last
+      if (first !== reached + 1)
+        this.fail('2', `shard ${shard}: epoch ${epoch} of ${lease} begins at ${first} after ${reached}`)
+      reached = last
     }
+    if (reached !== end) this.fail('2', `shard ${shard}: the segments end at ${reached}, the log at ${end}`)
   }
 
   private releaseWritten(client: NodeId, key: string, value: Uint8Array): void {
@@ -227,15 +234,14 @@ export class Checkers {
   private readShard(shard: ShardId) {
     const { store, journal } = this.cluster
     const seals = this.cluster.viewOf(store)
-    const { segments } = seals === undefined ? noSeals : readSeals(seals, shard)
+    const { segments, end } = seals === undefined ? noSeals : readSeals(seals, shard)
     const owner = this.cluster.nodes.find((n) => n.ownsOpen(shard))
     const open = owner?.writer.confirmed(shard)
-    const sealedTo = segments.at(-1)?.last ?? 0
     return journal.read(
       shard,
       open === undefined
         ? segments
-        : [...segments, { epoch: open.epoch, lease: open.lease, first: sealedTo + 1, last: open.offset }],
+        : [...segments, { epoch: open.epoch, lease: open.lease, first: end + 1, last: open.offset }],
     )
   }
 

@@ -97,10 +97,9 @@ export class SimJournal {
     positions.set(name, later(positions.get(name), position) as Position)
   }
 
-  position(group: string, shard: ShardId, leases: readonly LeaseId[]): number {
+  position(group: string, shard: ShardId): number {
     let found: Position | undefined
-    for (const lease of leases)
-      found = later(found, this.files.get(lease)?.positions.get(`${group}/${shard}`))
+    for (const { positions } of this.files.values()) found = later(found, positions.get(`${group}/${shard}`))
     return found?.offset ?? 0
   }
 

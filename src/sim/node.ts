@@ -411,7 +411,7 @@ export class SimNode {
     this.cluster.checkers.shardOpened(this, shard, epoch)
     this.toMain(() => {
       const rows = this.cluster.journal.read(shard, seals.segments)
-      const last = Math.max(rows.at(-1)?.offset ?? 0, this.cluster.journal.lastOffset(lease, shard, epoch))
+      const last = Math.max(seals.end, this.cluster.journal.lastOffset(lease, shard, epoch))
       this.writer.open(
         shard,
         epoch,
@@ -420,7 +420,7 @@ export class SimNode {
         rows.map((r) => ({ event: r.event, offset: r.offset, atMs: r.event.atMs })),
       )
       const sealed = seals.segments
-      this.opened.set(shard, { epoch, lease, sealed, firstOffset: (sealed.at(-1)?.last ?? 0) + 1 })
+      this.opened.set(shard, { epoch, lease, sealed, firstOffset: seals.end + 1 })
       this.app?.opened(shard)
     })
   }

@@ -1,7 +1,7 @@
 /** The part of the journal's contract about reading, positions and retention. */
 import assert from 'node:assert/strict'
-import { asEpoch } from '../core/kernel/brand.js'
-import type { JournalEvent, Segment } from '../ports/journal.js'
+import { asEpoch, asLeaseId } from '../core/kernel/brand.js'
+import type { Journal, JournalEvent, Segment } from '../ports/journal.js'
 import {
   e1,
   ids,
@@ -95,21 +95,30 @@ export function describeReading(test: Test): void {
     assert.deepEqual({ ...record }, { offset: 95, atMs, stream, key, id, payload, type })
   })
 
-  test('positions: the highest epoch wins, then the highest offset, over the leases asked for', async (open) => {
+  test('positions: the highest epoch wins, then the highest offset, whatever lease they were saved under', async (open) => {
     const a = await open(l1)
     const b = await open(l2)
     const at = (epoch: number, offset: number) => [{ group: 'g', shard: 0, epoch: asEpoch(epoch), offset }]
-    assert.equal(await a.readPositions('g', 0, [l1, l2]), 0)
+    const position = async (journal: Journal, group = 'g', shard = 0) =>
+      (await journal.readPositions(group, [shard])).get(shard)
+    assert.equal(await position(a), 0)
     await a.commitPositions(l1, at(1, 50))
     await a.commitPositions(l1, at(1, 40))
-    assert.equal(await b.readPositions('g', 0, [l1, l2]), 50)
+    assert.equal(await position(b), 50)
     await b.commitPositions(l2, at(2, 30))
-    assert.equal(await a.readPositions('g', 0, [l1, l2]), 30)
-    assert.equal(await a.readPositions('g', 0, [l1]), 50)
-    assert.equal(await a.readPositions('other', 0, [l1, l2]), 0)
-    assert.equal(await a.readPositions('g', 1, [l1, l2]), 0)
+    assert.equal(await position(a), 30)
+    await a.commitPositions(l1, at(1, 60))
+    assert.deepEqual(
+      [...(await a.readPositions('g', [2, 0]))],
+      [
+        [2, 0],
+        [0, 30],
+      ],
+    )
+    assert.equal(await position(a, 'other'), 0)
+    assert.equal(await position(a, 'g', 1), 0)
     await b.close()
-    assert.equal(await a.readPositions('g', 0, [l1, l2]), 30)
+    assert.equal(await position(a), 30)
   })
 }
 
@@ -150,6 +159,68 @@ export function describeHousekeeping(test: Test): void {
     const [file] = await journal.leaseFiles()
     assert.ok((file?.streamBytes.get('big') ?? 0) <= 15_000)
     assert.ok((file?.streamBytes.get('small') ?? 0) >= 10_000)
+  })
+
+  test('retention reaches the events of an ended lease, with less for one stream than for others', async (open) => {
+    const old = await open(l1)
+    const payload = JSON.stringify('x'.repeat(1000))
+    for (let i = 1; i <= 40; i++) {
+      const stream = i % 2 === 0 ? 'even' : 'odd'
+      await old.append(l1, [sampleGroup(0, 1, i, [sampleEvent(`e${i}`, { stream, payload })])])
+    }
+    await old.close()
+    const journal = await open(l2)
+    const policy = {
+      ageMsMax: Number.MAX_SAFE_INTEGER,
+      streamBytesMax: Number.MAX_SAFE_INTEGER,
+      streamBytesMaxOf: new Map([['even', 5_000]]),
+    }
+    assert.equal(await journal.trim(policy, 0), 0)
+    const removed = await journal.trim(policy, 0, l1)
+    assert.ok(removed >= 14 && removed <= 17, `${removed} events of 1,000 bytes removed`)
+    assert.equal(await journal.trim(policy, 0, l1), 0)
+    const found = await readAll(journal, { shard: 0, segments: [segment(1, l1, 1, 40)] })
+    assert.equal(found.filter((e) => e.stream === 'odd').length, 20)
+    assert.equal(found.length, 40 - removed)
+    assert.deepEqual(await journal.seal(l1, [{ shard: 0, epoch: e1 }]), [
+      { shard: 0, epoch: 1, first: 1, last: 40 },
+    ])
+    assert.equal(await journal.trim(policy, 0, asLeaseId('never')), 0)
+  })
+
+  test('a log whose beginning is gone is read from where it begins', async (open) => {
+    const journal = await open(l1)
+    await journal.append(l1, [sampleGroup(0, 2, 101, numbered(101, 105))])
+    const page = await journal.read({ shard: 0, segments: [segment(2, l1, 101, 105)], after: 0, limit: 3 })
+    assert.deepEqual(
+      [page.events.map((e) => e.offset), page.scannedTo, page.end],
+      [[101, 102, 103], 103, false],
+    )
+  })
+
+  test('positions outlive the events they were saved beside', async (open) => {
+    const old = await open(l1)
+    await old.append(l1, [sampleGroup(0, 1, 1, numbered(1, 3))])
+    await old.commitPositions(l1, [
+      { group: 'g', shard: 0, epoch: e1, offset: 3 },
+      { group: 'g', shard: 1, epoch: asEpoch(4), offset: 9 },
+    ])
+    await old.close()
+    const bare = await open()
+    await refused(bare.dropLease(l1), 'invalid_argument')
+    await bare.close()
+    const journal = await open(l2)
+    await journal.commitPositions(l2, [{ group: 'g', shard: 1, epoch: asEpoch(5), offset: 2 }])
+    await journal.dropLease(l1)
+    await journal.close()
+    const reader = await open()
+    assert.deepEqual(
+      [...(await reader.readPositions('g', [0, 1]))],
+      [
+        [0, 3],
+        [1, 2],
+      ],
+    )
   })
 
   test('files are listed, dropped for good, and never the current one', async (open) => {

@@ -94,9 +94,12 @@ describe('seals and releases', () => {
   it('are read as they were written', () => {
     const segment = fc.record({ epoch, lease, first: fc.maxSafeNat(), last: fc.maxSafeNat() })
     fc.assert(
-      fc.property(fc.record({ through: epoch, segments: fc.array(segment, { maxLength: 10 }) }), (seals) => {
-        expect(readSeals(viewOf(sealKey(3), jsonEncode(encodeSeals(seals))), 3)).toEqual(seals)
-      }),
+      fc.property(
+        fc.record({ through: epoch, segments: fc.array(segment, { maxLength: 10 }), end: fc.maxSafeNat() }),
+        (seals) => {
+          expect(readSeals(viewOf(sealKey(3), jsonEncode(encodeSeals(seals))), 3)).toEqual(seals)
+        },
+      ),
     )
     expect(readRelease(viewOf(releaseKey(3), jsonEncode({ epoch: 4, floor: 9 })), 3)).toEqual({
       epoch: 4,
@@ -106,7 +109,7 @@ describe('seals and releases', () => {
   })
 
   it('belong to one shard', () => {
-    const view = viewOf(sealKey(3), jsonEncode(encodeSeals({ through: asEpoch(2), segments: [] })))
+    const view = viewOf(sealKey(3), jsonEncode(encodeSeals({ through: asEpoch(2), segments: [], end: 0 })))
     expect(readSeals(view, 30)).toBe(noSeals)
     expect(readRelease(view, 3)).toBeUndefined()
   })

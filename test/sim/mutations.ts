@@ -122,8 +122,8 @@ export const mutations: readonly Mutation[] = [
   {
     name: 'a successor does not seal its predecessor',
     file: 'src/core/sharding/holder.ts',
-    find: 'h.seals = { through, segments: [...before.segments, ...fresh] }',
-    replace: 'h.seals = { through, segments: before.segments }',
+    find: 'segments: [...before.segments, ...fresh],\n        end: fresh.at(-1)?.last ?? before.end,',
+    replace: 'segments: before.segments,\n        end: before.end,',
     faults: 'crash',
     minutes: 2,
   },

@@ -1,6 +1,7 @@
 import { readFileSync } from 'node:fs'
 import { join } from 'node:path'
 import { describe, expect, it } from 'vitest'
+import { readSeals, shardOf } from '../../src/core/sharding/shard-map.js'
 import { SimCluster, type SimulationOptions, type SimulationReport, simulate } from '../../src/sim/index.js'
 
 interface CorpusEntry {
@@ -95,6 +96,40 @@ describe('the simulator as a library', () => {
     expect(elections.at(-1)).toMatchObject({ nodeId: next!.id })
     expect(elections.at(-1)!.atMs).toBeGreaterThan(5_000)
     for (let shard = 0; shard < 8; shard++) expect(ownersOf(cluster, shard), `shard ${shard}`).toHaveLength(1)
+    expect(cluster.checkers.violations).toEqual([])
+  })
+
+  it('goes on from the end of a log whose beginning retention has cut', () => {
+    const cluster = started(3)
+    const publish = (id: string) => {
+      const offsets: number[] = []
+      const [node] = cluster.nodes.filter((n) => n.isRunning)
+      const event = { stream: 's', key: 'order-1', id, type: 't', payload: '1' }
+      node!.publisher.publish([event], cluster.scheduler.nowMs + 2_000, ([outcome]) => {
+        if (outcome!.status === 'accepted') offsets.push(outcome!.offset)
+      })
+      cluster.scheduler.runUntil(cluster.scheduler.nowMs + 2_500)
+      return offsets
+    }
+    expect(publish('a')).toEqual([1])
+    expect(publish('b')).toEqual([2])
+    const shard = shardOf('order-1', 8)
+    const [owner] = ownersOf(cluster, shard)
+    const lease = owner!.currentLease()
+    owner!.crash()
+    cluster.scheduler.runUntil(20_000)
+    expect(readSeals(cluster.viewOf(cluster.store), shard)).toMatchObject({
+      end: 2,
+      segments: [{ lease, last: 2 }],
+    })
+    const [leader] = leadersIn(cluster)
+    leader!.step({ type: 'command', id: 'c', command: { type: 'prune', leases: [lease!] } })
+    cluster.scheduler.runUntil(21_000)
+    expect(readSeals(cluster.viewOf(cluster.store), shard)).toMatchObject({ end: 2, segments: [] })
+    const [next] = ownersOf(cluster, shard)
+    next!.crash()
+    cluster.scheduler.runUntil(40_000)
+    expect(publish('c')).toEqual([3])
     expect(cluster.checkers.violations).toEqual([])
   })
 

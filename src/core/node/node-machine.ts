@@ -28,6 +28,7 @@ import type { Lifecycle, MemberRecord } from '../membership/member.js'
 import { Membership } from '../membership/membership.js'
 import { type ShardCandidate, ShardCoordinator } from '../sharding/coordinator.js'
 import { ShardHolder } from '../sharding/holder.js'
+import { pruneTransaction } from '../sharding/prune.js'
 import { readShardMap } from '../sharding/shard-map.js'
 import type { Command, NodeEffect, NodeInput, NodeOptions } from './node-types.js'
 
@@ -511,6 +512,9 @@ export class NodeMachine {
       case 'remove':
         this.remove(id, command.nodeId)
         break
+      case 'prune':
+        this.prune(at, id, new Set(command.leases))
+        break
       case 'intent':
         this.ask(
           `command.${id}`,
@@ -525,6 +529,18 @@ export class NodeMachine {
         )
         break
     }
+  }
+
+  private prune(at: Instant, id: string, leases: ReadonlySet<LeaseId>): void {
+    const guard = this.election.guard(at.nowMs)
+    if (guard === null) {
+      this.finish(id, false, 'this node does not lead')
+      return
+    }
+    const { shards } = this.options.coordinator
+    const txn = pruneTransaction(this.view, shards, leases, guard.compare)
+    if (txn === null) this.finish(id, true, '')
+    else this.ask(`command.${id}`, txn.if ?? [], txn.then ?? [])
   }
 
   private remove(id: string, nodeId: NodeId): void {

@@ -55,6 +55,8 @@ export type Command =
   | { readonly type: 'remove'; readonly nodeId: NodeId }
   /** Drain and cordon survive restarts and reach every node: they are a key in the store. */
   | { readonly type: 'intent'; readonly nodeId: NodeId; readonly drain: boolean; readonly cordon: boolean }
+  /** Only the leader: cut from the logs what these leases wrote at their beginnings; their files are about to go. */
+  | { readonly type: 'prune'; readonly leases: readonly LeaseId[] }
 
 export type NodeInput =
   | { readonly type: 'start' }

@@ -254,7 +254,11 @@ export class ShardHolder {
       recording.push(h)
       h.seals = before
       if (through <= before.through) continue
-      h.seals = { through, segments: [...before.segments, ...fresh] }
+      h.seals = {
+        through,
+        segments: [...before.segments, ...fresh],
+        end: fresh.at(-1)?.last ?? before.end,
+      }
       compares.push({
         key: sealKey(h.shard),
         target: 'modRev',

@@ -53,9 +53,11 @@ export interface Seals {
     readonly first: number
     readonly last: number
   }[]
+  /** Offset of the last event that ever counted, 0 before the first; retention may have taken its segment. */
+  readonly end: number
 }
 
-export const noSeals: Seals = { through: asEpoch(0), segments: [] }
+export const noSeals: Seals = { through: asEpoch(0), segments: [], end: 0 }
 
 export function shardOf(key: string, shards: number): ShardId {
   return hash32(key, 0x5ce1) % shards
@@ -123,12 +125,13 @@ export function encodeSeals(seals: Seals): unknown {
     v: 1,
     through: seals.through,
     segments: seals.segments.map((s) => [s.epoch, s.lease, s.first, s.last]),
+    end: seals.end,
   }
 }
 
 export function readSeals(view: StoreView, shard: ShardId): Seals {
   const value = view.json(sealKey(shard)) as
-    | { through?: number; segments?: [number, string, number, number][] }
+    | { through?: number; segments?: [number, string, number, number][]; end?: number }
     | undefined
   if (value === undefined || value === null) return noSeals
   return {
@@ -139,5 +142,6 @@ export function readSeals(view: StoreView, shard: ShardId): Seals {
       first,
       last,
     })),
+    end: Number(value.end ?? 0),
   }
 }

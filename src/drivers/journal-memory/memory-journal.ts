@@ -12,6 +12,7 @@ import { SkeinError } from '../../core/kernel/error.js'
 import {
   advance,
   type DedupeSpan,
+  excessOf,
   extentOf,
   fenced,
   isNewerPosition,
@@ -200,22 +201,25 @@ export class MemoryJournal implements Journal {
     }
   }
 
-  async readPositions(group: string, shard: ShardId, leases: readonly LeaseId[]): Promise<number> {
+  async readPositions(group: string, shards: readonly ShardId[]): Promise<ReadonlyMap<ShardId, number>> {
     this.#requireOpen()
-    let best: Position = { epoch: asEpoch(0), offset: 0 }
-    for (const lease of leases) {
-      const found = this.#state.files.get(lease)?.positions.get(`${shard} ${group}`)
-      if (found !== undefined && isNewerPosition(found, best)) best = found
-    }
-    return best.offset
+    return new Map(
+      shards.map((shard) => {
+        let best: Position = { epoch: asEpoch(0), offset: 0 }
+        for (const { positions } of this.#state.files.values()) {
+          const found = positions.get(`${shard} ${group}`)
+          if (found !== undefined && isNewerPosition(found, best)) best = found
+        }
+        return [shard, best.offset]
+      }),
+    )
   }
 
-  async trim(policy: RetentionPolicy, nowMs: number): Promise<number> {
+  async trim(policy: RetentionPolicy, nowMs: number, lease?: LeaseId): Promise<number> {
     this.#requireOpen()
-    const file = this.#current?.file
+    const file = lease === undefined ? this.#current?.file : this.#state.files.get(lease)
     if (file === undefined) return 0
-    const excess = new Map<string, number>()
-    for (const [stream, bytes] of streamBytes(file)) excess.set(stream, bytes - policy.streamBytesMax)
+    const excess = excessOf(policy, streamBytes(file))
     let count = 0
     for (const log of file.shards.values()) {
       log.rows = log.rows.filter((row) => {
@@ -246,6 +250,20 @@ export class MemoryJournal implements Journal {
     this.#requireOpen()
     if (this.#current?.lease === lease) {
       throw new SkeinError('invalid_argument', `lease ${lease} is open for writing; its file is not dropped`)
+    }
+    const dropped = this.#state.files.get(lease)
+    if (dropped !== undefined && dropped.positions.size > 0) {
+      const kept = this.#current?.file.positions
+      if (kept === undefined) {
+        throw new SkeinError(
+          'invalid_argument',
+          `lease ${lease} has positions and no lease is open to take them over`,
+        )
+      }
+      for (const [name, position] of dropped.positions) {
+        const before = kept.get(name)
+        if (before === undefined || isNewerPosition(position, before)) kept.set(name, position)
+      }
     }
     this.#state.files.delete(lease)
   }

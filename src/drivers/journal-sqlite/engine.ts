@@ -13,6 +13,7 @@ import {
   advance,
   type DedupeSpan,
   type Extent,
+  excessOf,
   fenced,
   isNewerPosition,
   requireLease,
@@ -232,25 +233,50 @@ export class JournalEngine {
     )
   }
 
-  readPositions(group: string, shard: ShardId, leases: readonly LeaseId[]): number {
-    let best = { epoch: 0, offset: 0 }
-    for (const lease of leases) {
-      const found = this.#use(lease, (file) => file.position(group, shard))
-      if (found !== undefined && isNewerPosition(found, best)) best = found
+  readPositions(group: string, shards: readonly ShardId[]): Map<ShardId, number> {
+    const best = new Map(shards.map((shard) => [shard, { epoch: 0, offset: 0 }]))
+    for (const lease of leasesIn(this.#options.directory)) {
+      for (const found of this.#surviving(lease, (file) => file.positionsOf(group)) ?? []) {
+        const before = best.get(found.shard)
+        if (before !== undefined && isNewerPosition(found, before)) best.set(found.shard, found)
+      }
     }
-    return best.offset
+    return new Map([...best].map(([shard, { offset }]) => [shard, offset]))
   }
 
   /**
    * One step of retention: looks at the oldest rows above `afterId`. Undefined `next` when done. The last row of each
    * epoch stays: it is what tells where the log ended.
    */
-  trimStep(policy: RetentionPolicy, nowMs: number, afterId: number): { removed: number; next?: number } {
-    const file = this.#writer?.file
-    if (file === undefined) return { removed: 0 }
+  trimStep(
+    policy: RetentionPolicy,
+    nowMs: number,
+    afterId: number,
+    lease: LeaseId | undefined,
+  ): { removed: number; next?: number } {
+    if (lease === undefined || lease === this.#lease) {
+      return this.#writer === undefined
+        ? { removed: 0 }
+        : this.#trimFile(this.#writer.file, policy, nowMs, afterId)
+    }
+    requireLease(lease)
+    if (!exists(pathOf(this.#options.directory, lease))) return { removed: 0 }
+    const file = LeaseDatabase.openWriter(this.#writing, this.#options.directory, lease, true)
+    try {
+      return this.#trimFile(file, policy, nowMs, afterId)
+    } finally {
+      file.close()
+    }
+  }
+
+  #trimFile(
+    file: LeaseDatabase,
+    policy: RetentionPolicy,
+    nowMs: number,
+    afterId: number,
+  ): { removed: number; next?: number } {
     return this.#guard(file, () => {
-      const excess = new Map<string, number>()
-      for (const [stream, bytes] of file.streamBytes()) excess.set(stream, bytes - policy.streamBytesMax)
+      const excess = excessOf(policy, file.streamBytes())
       const oldest = file.oldest(afterId, rowsPerTrimMax)
       const doomed: Row[] = []
       let goOn = oldest.length === rowsPerTrimMax
@@ -289,10 +315,26 @@ export class JournalEngine {
     if (lease === this.#lease) {
       throw new SkeinError('invalid_argument', `lease ${lease} is open for writing; its file is not dropped`)
     }
+    this.#takeOverPositions(lease)
     this.#closeReader(lease)
     const path = pathOf(this.#options.directory, lease)
     removeDatabase(this.#options.directory, path)
     this.#broken.delete(path)
+  }
+
+  /** What a file that is about to go still says about consumers moves to the current one. */
+  #takeOverPositions(lease: LeaseId): void {
+    const positions = this.#surviving(lease, (file) => file.positions()) ?? []
+    if (positions.length === 0) return
+    if (this.#lease === undefined) {
+      throw new SkeinError(
+        'invalid_argument',
+        `lease ${lease} has positions of consumers and no lease is open to take them over`,
+      )
+    }
+    const writer = this.#writerOf(this.#lease)
+    const failure = isSkeinError(writer) ? writer : this.#write(writer, [], positions)
+    if (failure !== undefined) throw failure
   }
 
   health(): JournalHealth {

@@ -36,6 +36,8 @@ const schema = `
   PRAGMA @.user_version = ${formatVersion};`
 
 const writerPragmas = ['journal_mode = WAL', 'synchronous = FULL', 'journal_size_limit = 67108864']
+/** What retention frees can be given back to the file system. */
+const creationPragmas = ['auto_vacuum = INCREMENTAL', ...writerPragmas]
 const readerPragmas = ['cache_size = -2048']
 
 export interface Position {
@@ -267,11 +269,20 @@ export class LeaseDatabase {
     return this.#sql('SELECT shard, max(epoch) AS epoch FROM @.epoch GROUP BY shard').all() as ShardEpoch[]
   }
 
-  position(group: string, shard: ShardId): { epoch: number; offset: number } | undefined {
-    return this.#sql('SELECT epoch, offset FROM @.position WHERE name = ? AND shard = ?').get(
+  positionsOf(group: string): { shard: ShardId; epoch: number; offset: number }[] {
+    return this.#sql('SELECT shard, epoch, offset FROM @.position WHERE name = ?').all(
       Buffer.from(group),
-      shard,
-    ) as { epoch: number; offset: number } | undefined
+    ) as { shard: ShardId; epoch: number; offset: number }[]
+  }
+
+  positions(): Position[] {
+    const rows = this.#sql('SELECT name, shard, epoch, offset FROM @.position').all() as {
+      name: Uint8Array
+      shard: ShardId
+      epoch: Epoch
+      offset: number
+    }[]
+    return rows.map(({ name, ...position }) => ({ group: Buffer.from(name).toString(), ...position }))
   }
 
   newestAtMs(): number {
@@ -307,6 +318,8 @@ export class LeaseDatabase {
         this.#addStreamBytes(Buffer.from(row.stream), -row.bytes)
       }
       this.#attachments.exec('COMMIT')
+      // Returns a bounded number of the pages that became free to the file system.
+      this.#attachments.exec(`PRAGMA ${this.#alias}.incremental_vacuum(1000)`)
     } catch (error) {
       this.#attachments.rollback()
       throw error
@@ -326,7 +339,7 @@ function toRow(shard: ShardId, epoch: Epoch, raw: RawRow): Row {
 function create(attachments: Attachments, directory: string, lease: LeaseId, path: string): void {
   const draft = draftPathOf(directory, lease)
   try {
-    const alias = attachments.attach(draft, writerPragmas)
+    const alias = attachments.attach(draft, creationPragmas)
     try {
       attachments.exec(schema.replaceAll('@', alias))
     } finally {

@@ -196,15 +196,15 @@ export class SqliteJournal implements Journal {
     if (positions.length > 0) await queue.add(lease, [], positions)
   }
 
-  readPositions(group: string, shard: ShardId, leases: readonly LeaseId[]): Promise<number> {
-    return this.#call('readPositions', [group, shard, leases])
+  readPositions(group: string, shards: readonly ShardId[]): Promise<ReadonlyMap<ShardId, number>> {
+    return this.#call('readPositions', [group, shards])
   }
 
-  async trim(policy: RetentionPolicy, nowMs: number): Promise<number> {
+  async trim(policy: RetentionPolicy, nowMs: number, lease?: LeaseId): Promise<number> {
     let removedCount = 0
     let afterId: number | undefined = 0
     while (afterId !== undefined) {
-      const step: CallValue<'trimStep'> = await this.#call('trimStep', [policy, nowMs, afterId])
+      const step: CallValue<'trimStep'> = await this.#call('trimStep', [policy, nowMs, afterId, lease])
       removedCount += step.removed
       afterId = step.next
     }

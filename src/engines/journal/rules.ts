@@ -7,7 +7,7 @@
  */
 import type { Epoch, LeaseId, ShardId } from '../../core/kernel/brand.js'
 import { SkeinError } from '../../core/kernel/error.js'
-import type { AppendGroup, JournalEvent, ReadRequest, Segment } from '../../ports/journal.js'
+import type { AppendGroup, JournalEvent, ReadRequest, RetentionPolicy, Segment } from '../../ports/journal.js'
 
 export const journalLimits = {
   /** Events of one read, at most. */
@@ -71,6 +71,17 @@ export function advance(
     after.set(shard, { epoch, last })
   }
   return after
+}
+
+/** By how much each stream of a file is over its bytes; negative where it is not. */
+export function excessOf(
+  policy: RetentionPolicy,
+  streamBytes: ReadonlyMap<string, number>,
+): Map<string, number> {
+  const excess = new Map<string, number>()
+  for (const [stream, bytes] of streamBytes)
+    excess.set(stream, bytes - (policy.streamBytesMaxOf?.get(stream) ?? policy.streamBytesMax))
+  return excess
 }
 
 export function extentOf(group: AppendGroup): Extent {
