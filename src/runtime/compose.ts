@@ -33,7 +33,7 @@ export function makeLifeLocks(): LifeLocks {
 
 function makeStore(
   setup: ControlSetup,
-  onNote: (event: string, fields: Record<string, unknown>) => void,
+  onNote: (event: string, fields: Record<string, unknown>, level?: 'info' | 'warn' | 'error') => void,
 ): Store {
   const { store: url, bind, peerAddress, cookies, diskPath } = setup
   if (/^etcds?:/.test(url)) return new EtcdStore(parseEtcdUrl(url))
@@ -68,8 +68,11 @@ export function makeMesh(options: ConstructorParameters<typeof TcpFrameTransport
 
 export function makeControlPlane(setup: ControlSetup, post: (message: ControlToMain) => void): ControlPlane {
   const { bind, advertiseHost, cookies } = setup
-  const onNote = (event: string, fields: Record<string, unknown>): void =>
-    post({ type: 'note', level: 'warn', event, fields })
+  const onNote = (
+    event: string,
+    fields: Record<string, unknown>,
+    level: 'info' | 'warn' | 'error' = 'warn',
+  ): void => post({ type: 'note', level, event, fields })
   return new ControlPlane(
     setup,
     {

@@ -219,12 +219,12 @@ export async function startEtcd(options: EtcdOptions = {}): Promise<EtcdCluster>
   return cluster
 }
 
-/** Free at the moment; whoever is quicker may take one. */
-export async function freePorts(count: number): Promise<number[]> {
+/** Free at the moment; whoever is quicker may take one. With `wanted`: rejects unless that one is free. */
+export async function freePorts(count: number, wanted = 0): Promise<number[]> {
   const servers = Array.from({ length: count }, () => createServer())
   const ports = await Promise.all(
     servers.map(async (server) => {
-      server.listen(0, '127.0.0.1')
+      server.listen(wanted, '127.0.0.1')
       await once(server, 'listening')
       return (server.address() as { port: number }).port
     }),

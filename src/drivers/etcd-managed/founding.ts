@@ -6,13 +6,13 @@
  * address of the group in byte order. A promise is kept over restarts and given once, so of two would-be founders at most one gets all
  * of them. Nobody founds on silence: a peer that does not answer may be the one that has the data.
  *
- * A node without peers is a group of one and founds after a moment in which an existing cluster may call it: whoever leads a managed
- * etcd calls the addresses of members that are silent, so that a node that lost its disk and is started as it was the first time joins.
+ * A node without peers is a group of one and founds after a moment in which an existing cluster may call it: the nodes of a cluster
+ * call the addresses of all members every second, so that one that lost its disk and is started as it was the first time joins.
  * A node that has etcd data, or has once seen a cluster, never founds.
  */
 import { SkeinError } from '../../core/kernel/error.js'
 import { monotonicMs } from '../../engines/sqlite/clock.js'
-import type { Home } from './home.js'
+import type { FoundingPromise, Home } from './home.js'
 import type { Answer, Question } from './rendezvous.js'
 import { etcdAddress, type ManagedSettings } from './settings.js'
 
@@ -33,7 +33,7 @@ export interface FoundingWorld {
 
 const askEveryMs = 150
 /** How long a lone node waits for a cluster that misses it. Longer than such a cluster takes between two calls. */
-const loneMs = 1300
+const loneMs = 2200
 
 export class Founding {
   readonly #world: FoundingWorld
@@ -41,10 +41,12 @@ export class Founding {
   /** Where the cluster is, once that is known. */
   #endpoints: readonly string[] = []
   #clusterId: string | undefined
+  #promise: FoundingPromise | undefined
   #detail = 'nobody was asked yet'
 
   constructor(world: FoundingWorld) {
     this.#world = world
+    this.#promise = world.home.promise
     this.#group = [...new Set([world.settings.address, ...world.settings.peers])].sort()
   }
 
@@ -117,10 +119,10 @@ export class Founding {
   }
 
   async #mayFound(signal: AbortSignal): Promise<boolean> {
-    const { settings, home, canFound } = this.#world
+    const { settings, canFound } = this.#world
     if (this.#detail !== '') return false
     const founder = this.#group[0]!
-    const promise = home.promise
+    const promise = this.#promise
     if (promise !== undefined && promise.founder !== settings.address) {
       this.#detail = `this node has promised that ${promise.founder} founds the cluster, and that one is not ready`
       return false
@@ -134,7 +136,7 @@ export class Founding {
         'this node would found the cluster, but no etcd is installed here (apt-get install etcd-server)'
       return false
     }
-    await home.promiseTo({ founder: settings.address, group: this.#group })
+    await this.#promiseTo(settings.address)
     const votes = await this.#askAll({ type: 'vote', group: this.#group }, signal)
     const refused = votes.filter(({ answer }) => answer?.granted !== true)
     this.#detail = refused.map(({ peer, answer }) => `${peer}: ${answer?.detail ?? 'silent'}`).join('; ')
@@ -151,10 +153,17 @@ export class Founding {
     if (!sameGroup(group, this.#group) || !group.includes(founder)) {
       return `this node was started with other peers: ${this.#group.join(', ')}`
     }
-    const promise = home.promise
-    if (promise !== undefined && promise.founder !== founder) return `promised to ${promise.founder}`
-    if (promise === undefined) await home.promiseTo({ founder, group })
+    if (this.#promise !== undefined && this.#promise.founder !== founder) {
+      return `promised to ${this.#promise.founder}`
+    }
+    await this.#promiseTo(founder)
     return undefined
+  }
+
+  /** Resolves when it is on disk; it counts from now on, so that nobody is promised the same meanwhile. */
+  async #promiseTo(founder: string): Promise<void> {
+    this.#promise = { founder, group: this.#group }
+    await this.#world.home.promiseTo(this.#promise)
   }
 
   async #askAll(

@@ -22,10 +22,10 @@ import { type EtcdProcess, findProgram } from './process.js'
 import { Rendezvous } from './rendezvous.js'
 import {
   etcdAddress,
-  hostPort,
   type ManagedSettings,
   type ManagedSetup,
   managedSettings,
+  peerAddressOf,
   portOffsets,
 } from './settings.js'
 import { takeSnapshot } from './snapshots.js'
@@ -38,13 +38,15 @@ export interface FollowingStore extends Store {
 
 export interface ManagedOptions extends ManagedSetup {
   readonly makeStore: (target: EtcdTarget) => FollowingStore
-  readonly onNote: (event: string, fields: Record<string, unknown>) => void
+  readonly onNote: (event: string, fields: Record<string, unknown>, level: 'info' | 'warn' | 'error') => void
 }
 
 const openTimeoutMsDefault = 60_000
 const snapshotEveryMs = 3_600_000
 const snapshotFirstMs = 300_000
 const snapshotsKept = 8
+/** A node that begins without peers and without data waits for such a call before it founds (`founding.ts`). */
+const callEveryMs = 1000
 const namespace = 'skein'
 /** The colon keeps it out of every namespace. */
 const nodesPrefix = 'skein-managed/:nodes/'
@@ -66,6 +68,7 @@ export class ManagedStore implements Store {
   #client: EtcdClient | undefined
   #steward: Steward | undefined
   #snapshotTimer: NodeJS.Timeout | undefined
+  #callTimer: NodeJS.Timeout | undefined
   #endpoints: readonly string[] = []
   #stranger: SkeinError | undefined
 
@@ -198,6 +201,7 @@ export class ManagedStore implements Store {
     this.#steward = new Steward(this.#stewardWorld(this.#client))
     this.#steward.start()
     this.#snapshotLater(snapshotFirstMs)
+    this.#callTimer = setInterval(() => this.#callMembers(), callEveryMs)
   }
 
   #findBinary(): string | undefined {
@@ -255,7 +259,7 @@ export class ManagedStore implements Store {
     const found = await this.#founding.find(deadlineMs, signal)
     this.#memberName = (await this.#home.newSeat(address)).name
     if (found.type === 'join') return found.endpoints
-    this.#options.onNote('etcd.founding', { address, name: this.#memberName })
+    this.#options.onNote('etcd.founding', { address, name: this.#memberName }, 'info')
     this.#startMember(this.#memberName, [], true)
     return [own]
   }
@@ -276,13 +280,13 @@ export class ManagedStore implements Store {
       (end) => this.#onMemberEnd(end),
     )
     this.#member.start()
-    this.#options.onNote('etcd.started', { name, pid: this.#member.pid })
+    this.#options.onNote('etcd.started', { name, pid: this.#member.pid }, 'info')
   }
 
   /** Resolves to whether the process is to be started again. */
   async #onMemberEnd(end: { readonly code: string; readonly lastWords: string }): Promise<boolean> {
     const detail = end.lastWords.trimEnd().split('\n').at(-1) ?? ''
-    this.#options.onNote('etcd.ended', { code: end.code, detail: detail.slice(0, 500) })
+    this.#options.onNote('etcd.ended', { code: end.code, detail: detail.slice(0, 500) }, 'warn')
     const looksRemoved = end.code === '0' || end.lastWords.includes('removed')
     if (!looksRemoved || this.#steward === undefined) return true
     const members = await this.#steward.membersNow()
@@ -290,12 +294,12 @@ export class ManagedStore implements Store {
     this.#home.putAsideData()
     this.#member = undefined
     this.#memberName = (await this.#home.newSeat(this.#settings.address)).name
-    this.#options.onNote('etcd.seat_lost', { next: this.#memberName })
+    this.#options.onNote('etcd.seat_lost', { next: this.#memberName }, 'warn')
     return false
   }
 
   #stewardWorld(client: EtcdClient): ConstructorParameters<typeof Steward>[0] {
-    const { address, seats, clusterName } = this.#settings
+    const { address, seats } = this.#settings
     const urls = memberUrls(address, this.#certificates !== undefined)
     return {
       client,
@@ -313,18 +317,7 @@ export class ManagedStore implements Store {
         )
       },
       useEndpoints: (addresses, clusterId) => this.#useEndpoints(client, addresses, clusterId),
-      callHome: async (peerUrl) => {
-        const from = address
-        const question = {
-          type: 'belong',
-          cluster: clusterName,
-          from,
-          clusterId: client.continuity.clusterId ?? '',
-          endpoints: this.#endpoints,
-        } as const
-        await this.#rendezvous?.ask(rendezvousOf(peerUrl), question, this.#closing.signal)
-      },
-      note: (event, fields) => this.#options.onNote(event, fields),
+      note: (event, fields, level) => this.#options.onNote(event, fields, level),
     }
   }
 
@@ -337,13 +330,30 @@ export class ManagedStore implements Store {
     await this.#home.rememberEndpoints(addresses)
   }
 
+  /**
+   * Tells the nodes of all members that they belong here: one of them may have lost its disk and know nothing. It must not depend on a
+   * leader or a quorum, which may be missing for the very reason that such a node is gone.
+   */
+  #callMembers(): void {
+    const { address, clusterName } = this.#settings
+    const clusterId = this.#client?.continuity.clusterId
+    if (clusterId === undefined) return
+    const question = { type: 'belong', cluster: clusterName, from: address, clusterId } as const
+    for (const endpoint of this.#endpoints) {
+      const peer = peerAddressOf(endpoint)
+      if (peer === address) continue
+      const full = { ...question, endpoints: this.#endpoints.filter((one) => one !== endpoint) }
+      void this.#rendezvous?.ask(etcdAddress(peer, 'rendezvous'), full, this.#closing.signal)
+    }
+  }
+
   #onStranger(clusterId: string): void {
     if (this.#stranger !== undefined) return
     this.#stranger = new SkeinError(
       'store_mismatch',
       `another etcd cluster (${clusterId}) counts this node among its members: end the wrong one of the two, remove its etcd directory (${this.#settings.home} here), and start it with --peer`,
     )
-    this.#options.onNote('etcd.stranger', { cluster_id: clusterId, detail: this.#stranger.message })
+    this.#options.onNote('etcd.stranger', { cluster_id: clusterId, detail: this.#stranger.message }, 'error')
   }
 
   #snapshotLater(delayMs: number): void {
@@ -351,7 +361,9 @@ export class ManagedStore implements Store {
     this.#snapshotTimer = setTimeout(() => {
       const taking = this.#member === undefined ? Promise.resolve('') : this.snapshot()
       taking
-        .catch((error: unknown) => this.#options.onNote('etcd.snapshot_failed', { detail: String(error) }))
+        .catch((error: unknown) =>
+          this.#options.onNote('etcd.snapshot_failed', { detail: String(error) }, 'warn'),
+        )
         .finally(() => this.#snapshotLater(snapshotEveryMs))
     }, delayMs).unref()
   }
@@ -367,15 +379,11 @@ export class ManagedStore implements Store {
   async #stop(): Promise<void> {
     this.#closing.abort()
     clearTimeout(this.#snapshotTimer)
+    clearInterval(this.#callTimer)
     await this.#steward?.stop()
     await this.#store?.close()
     this.#client?.close()
     await this.#rendezvous?.close()
     await this.#member?.stop()
   }
-}
-
-function rendezvousOf(peerUrl: string): string {
-  const { hostname, port } = new URL(peerUrl)
-  return hostPort(hostname, Number(port) - portOffsets.peer + portOffsets.rendezvous)
 }

@@ -68,6 +68,12 @@ export function etcdAddress(peerAddress: string, which: EtcdPort): string {
   return `${match[1]}:${Number(match[2]) + portOffsets[which]}`
 }
 
+/** The node's peer address, from the address of its etcd for clients. */
+export function peerAddressOf(clientAddress: string): string {
+  const at = clientAddress.lastIndexOf(':')
+  return `${clientAddress.slice(0, at)}:${Number(clientAddress.slice(at + 1)) - portOffsets.client}`
+}
+
 export function hostPort(host: string, port: number): string {
   return host.includes(':') && !host.startsWith('[') ? `[${host}]:${port}` : `${host}:${port}`
 }

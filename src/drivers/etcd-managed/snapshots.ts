@@ -8,6 +8,7 @@ import { join } from 'node:path'
 import { SkeinError } from '../../core/kernel/error.js'
 import { calls } from '../../engines/etcd/codec.js'
 import type { Endpoint } from '../../engines/etcd/endpoint.js'
+import { EtcdFailure } from '../../engines/etcd/failure.js'
 import { monotonicMs } from '../../engines/sqlite/clock.js'
 import { syncDirectory, writeDurably } from './home.js'
 
@@ -35,7 +36,7 @@ export async function takeSnapshot(
     await syncDirectory(directory)
   } catch (error) {
     await rm(`${file}.part`, { force: true })
-    throw error
+    throw error instanceof EtcdFailure ? error.toSkeinError() : error
   }
   const old = (await snapshotsIn(directory)).slice(0, -keep)
   for (const name of old) await rm(join(directory, name), { force: true })

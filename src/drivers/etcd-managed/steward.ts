@@ -24,9 +24,7 @@ export interface StewardWorld {
   /** A seat is free for us: start the member. */
   takeSeat(members: readonly Member[]): void
   useEndpoints(addresses: readonly string[], clusterId: string): Promise<void>
-  /** The member at this peer URL is silent: tell its node that it belongs here, in case it knows nothing. */
-  callHome(peerUrl: string): Promise<void>
-  note(event: string, fields: Record<string, unknown>): void
+  note(event: string, fields: Record<string, unknown>, level: 'info' | 'warn'): void
 }
 
 const beatMs = 1000
@@ -90,7 +88,7 @@ export class Steward {
         if (signal.aborted || this.#world.client.closed.aborted) return
         const trouble = error instanceof Error ? error.message : String(error)
         if (trouble !== this.#trouble && isSkeinError(error)) {
-          this.#world.note('etcd.trouble', { code: error.code, detail: trouble })
+          this.#world.note('etcd.trouble', { code: error.code, detail: trouble }, 'warn')
         }
         this.#trouble = trouble
       }
@@ -158,7 +156,6 @@ export class Steward {
       if (!seen.some((member) => member.id === id)) this.#answeredMs.delete(id)
     }
     const nodes = await this.#nodes()
-    await Promise.all(seen.filter(isSilent).map(({ peerUrl }) => this.#world.callHome(peerUrl)))
     const action = planSeats(seen, nodes, { seats: this.#world.seats, ...seatLimits })
     if (action === undefined) return
     this.#isQuick = true
@@ -178,7 +175,7 @@ export class Steward {
         if (action.type === 'promote') await change((a) => a.send(calls.memberPromote, { id }))
         else await change((a) => a.send(calls.memberRemove, { id }))
       }
-      this.#world.note(`etcd.member_${action.type}`, { ...action })
+      this.#world.note(`etcd.member_${action.type}`, { ...action }, 'info')
     } catch (error) {
       // etcd takes one change at a time and none until the last one has settled: the next beat tries again.
       const isEarly =
@@ -224,10 +221,6 @@ export class Steward {
       .sort((a, b) => (toBig(a.createRevision) < toBig(b.createRevision) ? -1 : 1))
       .map((kv) => JSON.parse(Buffer.from(kv.value).toString('utf8')) as SeatNode)
   }
-}
-
-function isSilent({ silentMs, name }: SeatMember): boolean {
-  return silentMs > 0 && name !== ''
 }
 
 /** A learner refuses clients. */

@@ -187,7 +187,9 @@ export class EtcdClient {
     ): Promise<R> => {
       const value = await answer
       const isOrdered = call.path === calls.range.path || call.path === calls.txn.path
-      this.continuity.answered(value.header, endpoint.address, isOrdered ? floor : undefined)
+      // etcd 3.4 leaves it out of some answers that are not about keys.
+      const header: Header | null = value.header
+      if (header !== null) this.continuity.answered(header, endpoint.address, isOrdered ? floor : undefined)
       return value
     }
     return {

@@ -153,14 +153,14 @@ export class Endpoint {
     }
   }
 
-  /** The answers of a call that streams from the server. Throws `EtcdFailure`. */
+  /** The answers of a call that streams from the server, which it waits for. Throws `EtcdFailure`. */
   async *download<Q, R>(call: EtcdCall<Q, R>, request: Q, options: AttemptOptions): AsyncGenerator<R> {
     const stream = this.#channel().makeServerStreamRequest(
       call.path,
       call.encode,
       call.decode,
       request,
-      metadata(options.token),
+      metadata(options.token, true),
       { deadline: wallDeadline(options) },
     )
     const done = this.#track(stream, options.signal)
@@ -233,8 +233,8 @@ export class Endpoint {
 }
 
 /** `hasleader`: a member that is cut off from its leader refuses at once instead of waiting. */
-function metadata(token: string | undefined): grpc.Metadata {
-  const entries = new grpc.Metadata()
+function metadata(token: string | undefined, waitForReady = false): grpc.Metadata {
+  const entries = new grpc.Metadata({ waitForReady })
   entries.set('hasleader', 'true')
   if (token !== undefined) entries.set('token', token)
   return entries
