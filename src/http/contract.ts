@@ -79,6 +79,7 @@ export const nodeSchema = named(
     rtt_ms: z.number(),
     skew_ms: z.number(),
     loop_delay_ms: z.number(),
+    unconfirmed_events: z.number().int(),
   }),
 )
 export type NodeJson = z.infer<typeof nodeSchema>

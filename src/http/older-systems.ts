@@ -123,7 +123,7 @@ async function oldStatus(node: SkeinNode) {
       is_connected: peer.isConnected,
       last_seen_secs_ago:
         peer.lastSeenMs > 0 ? Math.max(0, Math.floor((Date.now() - peer.lastSeenMs) / 1_000)) : null,
-      replication_lag: 0,
+      replication_lag: byId.get(peer.nodeId)?.unconfirmedEvents ?? 0,
       stats: {
         cpu_usage: byId.get(peer.nodeId)?.cpuUsage ?? 0,
         memory_used: null,
@@ -137,7 +137,7 @@ async function oldStatus(node: SkeinNode) {
       memory_used: process.memoryUsage.rss(),
       disk_used: await diskUsed(status.dataDir),
       document_count: written,
-      collections_count: 0,
+      collections_count: status.streamsSeen,
     },
   }
 }

@@ -99,6 +99,7 @@ export function nodeJson(node: NodeView, nowMs: number): NodeJson {
     rtt_ms: rounded(node.rttMs),
     skew_ms: rounded(node.skewMs),
     loop_delay_ms: rounded(node.loopDelayMs),
+    unconfirmed_events: node.unconfirmedEvents,
   }
 }
 

@@ -41,6 +41,7 @@ export class HostMeter {
       eventsPerSecond: elapsedMs <= 0 ? 0 : (events * 1_000) / elapsedMs,
       shardsOwned: this.shardsOwned(),
       loopDelayMs: this.shared.loopDelayMs,
+      unconfirmedEvents: this.shared.unconfirmedEvents,
     }
     return this.last
   }

@@ -33,6 +33,8 @@ export interface NodeView {
   readonly diskUsage: number
   readonly loadAverage: number
   readonly loopDelayMs: number
+  /** Events of its shards that it has taken and that are not on the journal's disk yet. */
+  readonly unconfirmedEvents: number
   readonly services: readonly string[]
   readonly labels: Readonly<Record<string, string>>
   readonly zone: string
@@ -117,6 +119,8 @@ export interface ClusterStatus {
   /** Peers were configured. */
   readonly isClusterMode: boolean
   readonly eventsPerSecond: number
+  /** Streams that this node has stored events of, or found in the journal when it started. */
+  readonly streamsSeen: number
   readonly dataDir: string
 }
 
@@ -226,6 +230,42 @@ export interface NodeOperation {
   readonly detail: string
 }
 
+/** A call that changed something, or tried to. The names are those of the line in the audit log and of the HTTP answer. */
+export interface AuditInput {
+  /** Name of the token, `local` where none is needed, `anonymous` for a caller who showed none that is valid. */
+  readonly who: string
+  readonly role: string | null
+  readonly via: string
+  readonly address: string
+  readonly method: string
+  /** The pattern of the route, and what was asked for with it. */
+  readonly route: string
+  readonly target: string
+  /** HTTP status of the answer, and the code of the refusal if it was one. */
+  readonly status: number
+  readonly code?: string
+  readonly request: string
+  /** So many calls of this kind since `since`; absent for one. */
+  readonly count?: number
+  readonly since?: string
+}
+
+export interface AuditEntry extends AuditInput {
+  /** Sortable over all nodes; the cursor of `read`. */
+  readonly hlc: string
+  readonly at: string
+  readonly node: NodeId
+}
+
+export interface AuditPage {
+  /** Oldest first. */
+  readonly entries: readonly AuditEntry[]
+  /** Absent at the end. */
+  readonly nextCursor?: string
+  /** Nodes that did not answer: their entries are missing. */
+  readonly incomplete: readonly { readonly nodeId: NodeId; readonly error: string }[]
+}
+
 export interface Metrics {
   /** Prometheus text of this process's instruments. */
   text(): Promise<string>
@@ -323,6 +363,12 @@ export interface SkeinNode extends AsyncDisposable {
     registerExternal(node: ExternalNodeInput): Promise<NodeView>
     heartbeat(id: string, heartbeat: Heartbeat): Promise<void>
   }
+  /** Who did what, over all nodes. HTTP writes it; a program that acts for its own users may as well. */
+  readonly audit: {
+    record(entry: AuditInput): void
+    /** The first `limit` (at most 1000) after the cursor `after`, or the newest. */
+    read(query: { readonly limit: number; readonly after?: string }): Promise<AuditPage>
+  }
   readonly metrics: Metrics
   /** Drains, hands over, leaves, closes. Idempotent. */
   stop(options?: { readonly reason?: string; readonly deadlineMs?: number }): Promise<void>
@@ -344,7 +390,14 @@ export interface NodeConfig {
   /** Raw secret; absent: a generated 0600 file shared by the host's nodes. */
   readonly cookie?: string
   readonly cookieFile?: string
+  /** Hashes of the HTTP surface's tokens, with a role and a name each. Absent: nobody needs one. */
+  readonly tokenFile?: string
   readonly insecure: boolean
+  /** Requests per second that one HTTP client may send, 0 for no limit, and how many at once. */
+  readonly rateLimit: number
+  readonly rateBurst: number
+  /** Audit log of this node, all its files together. */
+  readonly auditMib: number
   readonly dataDir: string
   readonly store: string
   readonly journal: string

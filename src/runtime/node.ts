@@ -6,6 +6,8 @@ import { jsonEncode } from '../core/kernel/text.js'
 import { shardOf } from '../core/sharding/shard-map.js'
 import type { Journal } from '../ports/journal.js'
 import type { FrameTransport } from '../ports/transport.js'
+import { Audit } from './audit.js'
+import type { AuditLog } from './audit-log.js'
 import { Consumer } from './consumers.js'
 import type { ControlLink } from './control-link.js'
 import { type ControlToMain, type ExternalRecord, externalPrefix } from './control-messages.js'
@@ -47,6 +49,8 @@ const sightTimeoutMs = 800
 const heartbeatMs = 200
 const journalHealthMs = 2_000
 const retentionEveryMs = 60_000
+/** Names kept for counting. */
+const streamsMax = 10_000
 
 export interface NodeParts {
   readonly config: NodeConfig
@@ -56,6 +60,7 @@ export interface NodeParts {
   readonly journal: Journal
   readonly mesh: FrameTransport
   readonly clock: HlcKeeper
+  readonly auditLog: AuditLog
   readonly link: ControlLink
   readonly log: (
     level: 'debug' | 'info' | 'warn' | 'error',
@@ -68,6 +73,7 @@ export interface NodeParts {
 
 export class RunningNode implements SkeinNode {
   readonly roster: Roster
+  readonly audit: Audit
   private readonly parts: NodeParts
   private readonly plane: DataPlane
   private readonly reader: EventReader
@@ -78,6 +84,7 @@ export class RunningNode implements SkeinNode {
   private readonly retention: Retention
   private readonly instruments: Instruments
   private readonly consumers = new Set<Consumer>()
+  private readonly streams = new Set<string>()
   private readonly timers: NodeJS.Timeout[] = []
   private journalHealth = { ok: true, detail: '', bytes: 0 }
   private stopping: Promise<void> | undefined
@@ -100,6 +107,12 @@ export class RunningNode implements SkeinNode {
       this.onFailed = reject
     })
     this.active.catch(() => {})
+    this.audit = new Audit({
+      nodeId: parts.nodeId,
+      log: parts.auditLog,
+      mesh: parts.mesh,
+      others: () => this.roster.list().filter((v) => !v.isSelf && v.kind === 'node' && v.status !== 'offline'),
+    })
     this.leadership = new Leadership(parts.shared, (error) =>
       parts.log('error', 'leader.task_failed', { detail: String(error) }),
     )
@@ -120,6 +133,7 @@ export class RunningNode implements SkeinNode {
       shardClosed: (shard, epoch) => parts.link.tell({ type: 'shard_closed', shard, epoch }),
       acknowledged: (events) => {
         this.tails.acknowledged(events)
+        for (const { stream } of events) if (this.streams.size < streamsMax) this.streams.add(stream)
         if (this.consumers.size > 0)
           for (const shard of new Set(events.map((e) => e.shard)))
             for (const c of this.consumers) c.acknowledged(shard)
@@ -162,6 +176,8 @@ export class RunningNode implements SkeinNode {
         else if (type === meshFrames.read && reply !== undefined)
           void this.reader.answer(body).then(reply, reply)
         else if (type === meshFrames.sight && reply !== undefined) reply(pack(this.sight()))
+        else if (type === meshFrames.audit && reply !== undefined)
+          void this.audit.answer(body).then(reply, reply)
         else if (type === meshFrames.tailWanted || type === meshFrames.tailEvents)
           this.tails.receive(from, type, body)
         else reply?.(new SkeinError('incompatible', `frame type ${type} is unknown to this node`))
@@ -189,12 +205,23 @@ export class RunningNode implements SkeinNode {
       setInterval(() => void this.retention.run(), retentionEveryMs),
     )
     shared.beat()
+    this.findStreams().catch((error) =>
+      this.parts.log('warn', 'journal.list_failed', { detail: String(error) }),
+    )
   }
 
   private beat(): void {
     const { shared } = this.parts
     shared.beat()
+    shared.unconfirmedEvents = this.plane.writer.unconfirmedEvents
     shared.loopDelayMs = Math.max(0, this.instruments.loopDelay.mean / 1e6 - loopResolutionMs)
+  }
+
+  /** What earlier processes left in the journal. */
+  private async findStreams(): Promise<void> {
+    const files = await this.parts.journal.leaseFiles()
+    for (const { streamBytes } of files)
+      for (const stream of streamBytes.keys()) if (this.streams.size < streamsMax) this.streams.add(stream)
   }
 
   private async checkJournal(): Promise<void> {
@@ -371,6 +398,7 @@ export class RunningNode implements SkeinNode {
       journal,
       leaseRemainingMs: Math.max(0, shared.leaseDeadlineMs - monotonicMs()),
       isClusterMode: config.peers.length > 0,
+      streamsSeen: this.streams.size,
       eventsPerSecond: views.reduce((sum, v) => sum + (v.status === 'offline' ? 0 : v.eventsPerSecond), 0),
       dataDir: config.dataDir,
     }

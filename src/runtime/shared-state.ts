@@ -69,4 +69,12 @@ export class SharedState {
   set loopDelayMs(ms: number) {
     Atomics.store(this.counters, 2, Math.round(ms))
   }
+
+  get unconfirmedEvents(): number {
+    return Atomics.load(this.counters, 3)
+  }
+
+  set unconfirmedEvents(count: number) {
+    Atomics.store(this.counters, 3, count)
+  }
 }

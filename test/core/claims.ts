@@ -70,6 +70,7 @@ const telemetry: fc.Arbitrary<Telemetry> = fc.record({
   eventsPerSecond: count,
   shardsOwned: count,
   loopDelayMs: count,
+  unconfirmedEvents: count,
 })
 const claims = fc.array(arbitraryClaim, { maxLength: 3 })
 const numbers = fc.array(count, { maxLength: 256 })

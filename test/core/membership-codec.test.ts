@@ -111,6 +111,7 @@ describe('membership codec', () => {
       eventsPerSecond: 2.6,
       shardsOwned: 1,
       loopDelayMs: 0,
+      unconfirmedEvents: 0,
     }
     const decoded = decodeMembership(
       encodeMembership({ type: 'ack', seq: 1, from: 'n1', wallMs: -5, telemetry, digest: 0, claims: [] }),

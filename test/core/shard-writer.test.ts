@@ -220,7 +220,7 @@ describe('shard writer', () => {
       code: 'overloaded',
       retryable: true,
     })
-    expect(byCount.writer.waitingEvents).toBe(2)
+    expect(byCount.writer.unconfirmedEvents).toBe(3)
     byCount.finish()
     expect(byCount.accept(0, event('c'))).toEqual([undefined])
     const byBytes = new Bench({ queueBytesMax: 1_000 })
@@ -254,6 +254,6 @@ describe('shard writer', () => {
     expect(closed).toBe(1)
     bench.finish()
     bench.finish()
-    expect(bench.writer.waitingEvents).toBe(0)
+    expect(bench.writer.unconfirmedEvents).toBe(0)
   })
 })

@@ -178,7 +178,7 @@ function writeTelemetry(w: ByteWriter, t: Telemetry): void {
   w.u8(clampPct(t.cpuPct))
   w.u8(clampPct(t.memoryPct))
   w.u8(clampPct(t.diskPct))
-  for (const n of [t.loadCenti, t.eventsPerSecond, t.shardsOwned, t.loopDelayMs])
+  for (const n of [t.loadCenti, t.eventsPerSecond, t.shardsOwned, t.loopDelayMs, t.unconfirmedEvents])
     w.varint(Math.max(0, Math.round(n)))
 }
 
@@ -191,6 +191,7 @@ function readTelemetry(r: ByteReader): Telemetry {
     eventsPerSecond: r.varint(),
     shardsOwned: r.varint(),
     loopDelayMs: r.varint(),
+    unconfirmedEvents: r.varint(),
   }
 }
 

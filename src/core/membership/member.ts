@@ -47,6 +47,8 @@ export interface Telemetry {
   readonly eventsPerSecond: number
   readonly shardsOwned: number
   readonly loopDelayMs: number
+  /** Of its shards: taken, not yet on the journal's disk. */
+  readonly unconfirmedEvents: number
 }
 
 export const noTelemetry: Telemetry = {
@@ -57,6 +59,7 @@ export const noTelemetry: Telemetry = {
   eventsPerSecond: 0,
   shardsOwned: 0,
   loopDelayMs: 0,
+  unconfirmedEvents: 0,
 }
 
 export type EvidenceKind =

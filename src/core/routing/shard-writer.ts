@@ -72,6 +72,7 @@ export class ShardWriter {
   private queuedEvents = 0
   private queuedBytes = 0
   private committing = false
+  private committingEvents = 0
 
   constructor(world: WriterWorld, options: WriterOptions) {
     this.world = world
@@ -130,8 +131,9 @@ export class ShardWriter {
     return { epoch: log.epoch, lease: log.lease, offset: log.confirmed }
   }
 
-  get waitingEvents(): number {
-    return this.queuedEvents
+  /** Events taken and not yet confirmed: in the queue or in the commit under way. */
+  get unconfirmedEvents(): number {
+    return this.queuedEvents + this.committingEvents
   }
 
   /** Events of one shard out of one request: they commit together. `settle` is called once per event, perhaps at once. */
@@ -231,8 +233,10 @@ export class ShardWriter {
       groups.push({ shard: log.shard, epoch: log.epoch, firstOffset: log.nextOffset, events: stamped })
     }
     this.committing = true
+    this.committingEvents = groups.reduce((sum, group) => sum + group.events.length, 0)
     this.world.commit(lease as LeaseId, groups, (outcome) => {
       this.committing = false
+      this.committingEvents = 0
       for (const [log, events] of byLog) this.committed(log, events, outcome, atMs)
       this.pump()
     })
