@@ -35,10 +35,8 @@ export async function fetchShards(): Promise<ShardJson[]> {
 
 /** Oldest first. */
 export async function fetchHistory(): Promise<FeedEventJson[]> {
-  const { events, history } = await getJson<{ events?: FeedEventJson[]; history?: FeedEventJson[] }>(
-    `api/cluster/history?limit=${historyLimit}`,
-  )
-  return (events ?? history ?? []).toSorted((a, b) => a.seq - b.seq)
+  const { events } = await getJson<{ events: FeedEventJson[] }>(`api/cluster/history?limit=${historyLimit}`)
+  return events.toSorted((a, b) => a.seq - b.seq)
 }
 
 export function fetchWhy(nodeId: string): Promise<WhyJson> {

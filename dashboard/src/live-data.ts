@@ -192,8 +192,7 @@ export class LiveData {
       this.needsHistory = true
       this.refresh()
     })
-    for (const name of ['feed', 'delta'])
-      source.addEventListener(name, (message) => this.onFeed(message.data))
+    source.addEventListener('feed', (message) => this.onFeed(message.data))
   }
 
   private closeStream(): void {
