@@ -29,7 +29,11 @@ interface Disk {
 class Net {
   readonly nodes = new Map<string, Founding>()
   readonly strangers: string[] = []
-  constructor(readonly reaches: (from: string, to: string) => boolean = () => true) {}
+  readonly reaches: (from: string, to: string) => boolean
+
+  constructor(reaches: (from: string, to: string) => boolean = () => true) {
+    this.reaches = reaches
+  }
 
   start(address: string, peers: readonly string[], disk: Disk): Founding {
     const founding = new Founding({

@@ -38,12 +38,12 @@ const openTimeoutMsDefault = 15_000
 const ttlSecondsMax = 9_000_000_000
 
 type Codec = typeof import('../../engines/etcd/codec.js')
-type Watching = typeof import('./watch.js')
+type FollowPrefix = typeof import('./watch.js').followPrefix
 
 interface Opened {
   readonly client: EtcdClient
   readonly codec: Codec
-  readonly watching: Watching
+  readonly followPrefix: FollowPrefix
   readonly identity: string
   readonly ttlMsMin: number
 }
@@ -190,11 +190,11 @@ export class EtcdStore implements Store {
     options: { fromRev?: Revision; signal: AbortSignal },
   ): AsyncGenerator<WatchBatch, void, undefined> {
     checkPrefix(prefix)
-    const { client, watching } = this.#need()
+    const { client, followPrefix } = this.#need()
     const signal = AbortSignal.any([options.signal, client.closed])
     const from = options.fromRev === undefined ? this.#headRevision(signal) : Promise.resolve(options.fromRev)
     from.catch(() => undefined)
-    return watching.followPrefix({
+    return followPrefix({
       client,
       space: this.#space,
       prefix,
@@ -249,11 +249,9 @@ export class EtcdStore implements Store {
   }
 
   async #open(options: CallOptions): Promise<void> {
-    const [{ EtcdClient }, codec, watching] = await Promise.all([
-      import('../../engines/etcd/client.js'),
-      import('../../engines/etcd/codec.js'),
-      import('./watch.js'),
-    ])
+    const { EtcdClient } = await import('../../engines/etcd/client.js')
+    const codec = await import('../../engines/etcd/codec.js')
+    const { followPrefix } = await import('./watch.js')
     const client = await EtcdClient.create({
       target: this.#target,
       probe: { key: this.#space.identityKey },
@@ -276,7 +274,7 @@ export class EtcdStore implements Store {
     await this.#revoke(client, codec, shortest.number, left())
     if (this.#closed) throw new SkeinError('closed', 'the store is closed')
     const identity = `${identityValue}.${client.continuity.clusterId}`
-    this.#opened = { client, codec, watching, identity, ttlMsMin: shortest.ttlMs }
+    this.#opened = { client, codec, followPrefix, identity, ttlMsMin: shortest.ttlMs }
   }
 
   /** Reads the identity, or writes one if there is none; of several that write it, the first one wins. */
