@@ -5,6 +5,7 @@ import { afterEach, describe, expect, it } from 'vitest'
 import { isSkeinError } from '../../src/core/kernel/error.js'
 import type { WatchBatch } from '../../src/core/kernel/store-types.js'
 import { EtcdStore } from '../../src/drivers/store-etcd/etcd-store.js'
+import { checkEtcd } from '../../src/engines/etcd/checks.js'
 import { parseEtcdUrl } from '../../src/engines/etcd/url.js'
 import type { Store } from '../../src/ports/store.js'
 import { type EtcdCluster, type EtcdMember, noEtcd, startEtcd } from './etcd-server.js'
@@ -322,6 +323,38 @@ describe.skipIf(noEtcd !== undefined)(noEtcd ?? 'a store on one etcd server', ()
       expect(next.value?.rev).toBe(previous + 1n)
       previous = next.value!.rev
     }
+  })
+
+  it('puts fragments of large revisions together, each revision one batch', async () => {
+    const etcd = await start(1)
+    const store = await open(etcd.url())
+    const large = new Uint8Array(700_000).fill(1)
+    const revs: bigint[] = []
+    for (let i = 0; i < 16; i++) {
+      const then = ['a', 'b'].map((key) => ({ type: 'put', key: `${key}${i}`, value: large }) as const)
+      revs.push((await store.txn({ then })).rev)
+    }
+    const iterator = store
+      .watch('', { fromRev: revs[0]!, signal: AbortSignal.timeout(10_000) })
+      [Symbol.asyncIterator]()
+    for (const rev of revs) {
+      const next = await iterator.next()
+      expect([next.value?.rev, next.value?.events.length]).toEqual([rev, 2])
+    }
+  })
+
+  it('says that the disk is full when etcd has reached its quota, and goes on reading', async () => {
+    cluster = await startEtcd({ args: ['--quota-backend-bytes=4000000'] })
+    const store = await open(cluster.url())
+    const value = new Uint8Array(900_000)
+    const fill = async () => {
+      for (let i = 0; i < 20; i++) await store.txn({ then: [{ type: 'put', key: `k${i}`, value }] })
+    }
+    expect(await codeOf(fill())).toBe('disk_full')
+    expect(await codeOf(store.leaseGrant(5000))).toBe('disk_full')
+    expect((await store.get('k0')).kv?.value.byteLength).toBe(900_000)
+    const checks = await checkEtcd(parseEtcdUrl(cluster.url()))
+    expect(checks.filter(({ ok }) => !ok).map(({ name }) => name)).toContain('etcd alarms')
   })
 
   it('never goes on with an etcd that was set back to an older state', async () => {
