@@ -57,6 +57,13 @@ module.exports = {
       to: { path: '^src/', pathNot: `^src/(engines|ports)/|${core}(kernel|hlc)/` },
     },
     {
+      name: 'keys-are-the-ground-of-the-doors',
+      comment: 'secrets and their files: the kernel, node: and npm; roles are pure, for the contract and the dashboard',
+      severity: 'error',
+      from: { path: '^src/keys/' },
+      to: { path: '^src/', pathNot: `^src/keys/|${core}kernel/` },
+    },
+    {
       name: 'only-compose-names-drivers',
       severity: 'error',
       from: { path: '^src/', pathNot: '^src/(drivers/|runtime/compose\\.ts$)' },
@@ -67,7 +74,7 @@ module.exports = {
       comment: 'the facade of the runtime, the kernel, the version, and its own contract',
       severity: 'error',
       from: { path: '^src/http/' },
-      to: { path: '^src/', pathNot: `^src/http/|^src/runtime/node-api\\.ts$|${core}(kernel/|version\\.ts$)` },
+      to: { path: '^src/', pathNot: `^src/(http|keys)/|^src/runtime/node-api\\.ts$|${core}(kernel/|version\\.ts$)` },
     },
     {
       name: 'config-sees-the-facade',
@@ -81,7 +88,7 @@ module.exports = {
       from: { path: '^src/cli/', pathNot: '^src/cli/commands/(start|up)\\.ts$' },
       to: {
         path: '^src/',
-        pathNot: `^src/(cli|config)/|^src/http/contract\\.ts$|${core}(kernel/|version\\.ts$)`,
+        pathNot: `^src/(cli|config|keys)/|^src/http/contract\\.ts$|${core}(kernel/|version\\.ts$)`,
       },
     },
     {
@@ -90,7 +97,7 @@ module.exports = {
       from: { path: '^src/cli/commands/(start|up)\\.ts$' },
       to: {
         path: '^src/',
-        pathNot: `^src/(cli|config|runtime)/|^src/http/contract\\.ts$|${core}(kernel/|version\\.ts$)`,
+        pathNot: `^src/(cli|config|keys|runtime)/|^src/http/contract\\.ts$|${core}(kernel/|version\\.ts$)`,
       },
     },
     {

@@ -157,9 +157,10 @@ function crossCheck(settings: readonly Setting[], mistakes: string[]): void {
       `peerHost (${peerHost.source}): ${String(peerHost.value)} can be reached from other machines: give the cluster a --cookie or --cookie-file`,
     )
   }
-  if (host?.value !== undefined && !isLoopback(String(host.value)) && get('insecure')?.value !== true) {
+  const isGuarded = get('insecure')?.value === true || get('tokenFile')?.value !== undefined
+  if (host?.value !== undefined && !isLoopback(String(host.value)) && !isGuarded) {
     mistakes.push(
-      `host (${host.source}): ${String(host.value)} can be reached from other machines and this version has no tokens yet: bind loopback, or accept that anybody may do anything with --insecure`,
+      `host (${host.source}): ${String(host.value)} can be reached from other machines: give a --token-file with a token (skein token create), bind loopback, or accept that anybody may do anything with --insecure`,
     )
   }
 }

@@ -16,6 +16,7 @@ function viewRoutes(node: SkeinNode, watch: WatchHub): Route[] {
     route({
       method: 'GET',
       path: '/api/cluster/status',
+      role: 'viewer',
       summary: 'The cluster as this node sees it: node, leader, quorum, counts, health of store and journal',
       answers: { 200: { description: 'Status', schema: contract.clusterStatusSchema } },
       handle: () => ({ body: statusJson(node.cluster.status()) }),
@@ -23,6 +24,7 @@ function viewRoutes(node: SkeinNode, watch: WatchHub): Route[] {
     route({
       method: 'GET',
       path: '/api/cluster/peers',
+      role: 'viewer',
       summary: 'Connections to the other nodes',
       answers: { 200: { description: 'Peers', schema: contract.peerListSchema } },
       handle: () => {
@@ -33,6 +35,7 @@ function viewRoutes(node: SkeinNode, watch: WatchHub): Route[] {
     route({
       method: 'GET',
       path: '/api/cluster/stats',
+      role: 'viewer',
       summary: 'Figures over all nodes',
       answers: { 200: { description: 'Figures', schema: contract.statsSchema } },
       handle: () => ({ body: statsJson(node) }),
@@ -40,6 +43,7 @@ function viewRoutes(node: SkeinNode, watch: WatchHub): Route[] {
     route({
       method: 'GET',
       path: '/api/cluster/shards',
+      role: 'viewer',
       summary: 'Who owns which slice of the keys',
       answers: { 200: { description: 'The shard map', schema: contract.shardListSchema } },
       handle: () => {
@@ -53,6 +57,7 @@ function viewRoutes(node: SkeinNode, watch: WatchHub): Route[] {
     route({
       method: 'GET',
       path: '/api/cluster/route',
+      role: 'viewer',
       summary: 'Who owns a key',
       query: z.object({ key: contract.keySchema }),
       answers: { 200: { description: 'Its shard, epoch and owner', schema: contract.routeSchema } },
@@ -65,6 +70,7 @@ function viewRoutes(node: SkeinNode, watch: WatchHub): Route[] {
     route({
       method: 'GET',
       path: '/api/cluster/history',
+      role: 'viewer',
       summary: 'What happened: membership, leadership, shards',
       query: z.object({ limit: z.coerce.number().int().min(1).max(1_000).default(100) }),
       answers: { 200: { description: 'The newest events this node keeps', schema: contract.historySchema } },
@@ -77,6 +83,7 @@ function viewRoutes(node: SkeinNode, watch: WatchHub): Route[] {
     route({
       method: 'GET',
       path: '/api/cluster/reachability',
+      role: 'viewer',
       summary: 'Who sees whom',
       answers: { 200: { description: 'One row per observer', schema: contract.reachabilitySchema } },
       handle: async () => {
@@ -97,6 +104,7 @@ function viewRoutes(node: SkeinNode, watch: WatchHub): Route[] {
     route({
       method: 'GET',
       path: '/api/cluster/clock',
+      role: 'viewer',
       summary: 'The hybrid clock and the skew of the others',
       answers: { 200: { description: 'Clock', schema: contract.clockSchema } },
       handle: () => {
@@ -117,6 +125,7 @@ function viewRoutes(node: SkeinNode, watch: WatchHub): Route[] {
     route({
       method: 'GET',
       path: '/api/cluster/watch',
+      role: 'viewer',
       summary: 'Server-sent events: a snapshot, then what changes; Last-Event-ID resumes',
       answers: {
         200: {
@@ -140,6 +149,7 @@ function leaderRoutes(node: SkeinNode): Route[] {
     route({
       method: 'GET',
       path: '/api/cluster/leader',
+      role: 'viewer',
       summary: 'The leader, 404 when there is none',
       answers: { 200: { description: 'Leader and term', schema: contract.leaderSchema } },
       errors: ['not_found'],
@@ -154,6 +164,7 @@ function leaderRoutes(node: SkeinNode): Route[] {
     route({
       method: 'POST',
       path: '/api/cluster/leader',
+      role: 'operator',
       summary: 'Make this node the leader',
       answers: { 200: { description: 'It leads', schema: contract.promotedSchema } },
       errors: ['conflict', 'quorum_lost', 'timeout'],
@@ -167,6 +178,7 @@ function leaderRoutes(node: SkeinNode): Route[] {
     route({
       method: 'DELETE',
       path: '/api/cluster/leader',
+      role: 'operator',
       summary: 'Step down, when this node leads',
       answers: { 200: { description: 'It gave the leadership up', schema: contract.successSchema } },
       errors: ['conflict'],
@@ -188,6 +200,7 @@ function operationRoutes(node: SkeinNode): Route[] {
     route({
       method: 'GET',
       path: '/api/cluster/operations',
+      role: 'viewer',
       summary: 'Long work: drains and the like',
       answers: { 200: { description: 'Operations', schema: contract.operationListSchema } },
       handle: () => {
@@ -198,6 +211,7 @@ function operationRoutes(node: SkeinNode): Route[] {
     route({
       method: 'GET',
       path: '/api/cluster/operations/{id}',
+      role: 'viewer',
       summary: 'One operation',
       answers: { 200: { description: 'The operation', schema: contract.operationSchema } },
       errors: ['not_found'],
@@ -206,6 +220,7 @@ function operationRoutes(node: SkeinNode): Route[] {
     route({
       method: 'DELETE',
       path: '/api/cluster/operations/{id}',
+      role: 'operator',
       summary: 'Cancel an operation',
       answers: { 200: { description: 'The operation, cancelled', schema: contract.operationSchema } },
       errors: ['not_found', 'conflict'],
@@ -222,6 +237,7 @@ function balanceRoute(): Route {
   return route({
     method: 'POST',
     path: '/api/cluster/balance',
+    role: 'operator',
     summary: `Choose the strategy of placement: ${allowed}`,
     query: z.object({ strategy: z.string().optional() }),
     body: contract.balanceSchema,

@@ -4,6 +4,7 @@
  */
 import { z } from 'zod'
 import { utf8Length } from '../core/kernel/text.js'
+import { accessRoles } from '../keys/roles.js'
 
 /** Named schemas: the components of the OpenAPI document. */
 export const schemas = z.registry<{ id: string; description?: string }>()
@@ -110,6 +111,48 @@ export const heartbeatSchema = named(
     load_average: z.number().min(0).default(0),
   }),
 )
+export const identitySchema = named(
+  'Identity',
+  z.object({
+    required: z.boolean(),
+    name: z.string().nullable(),
+    role: z.enum(accessRoles).nullable(),
+    via: z.enum(['local', 'token', 'session', 'none']),
+    expires_at: time.nullable(),
+  }),
+)
+export type IdentityJson = z.infer<typeof identitySchema>
+export const loginSchema = named('Login', z.object({ token: z.string().min(1).max(512) }))
+const auditEntrySchema = named(
+  'AuditEntry',
+  z.object({
+    hlc: z.string(),
+    at: time,
+    node: z.string(),
+    who: z.string(),
+    role: z.string().nullable(),
+    via: z.string(),
+    address: z.string(),
+    method: z.string(),
+    route: z.string(),
+    target: z.string(),
+    status: z.int(),
+    code: z.string().optional(),
+    request: z.string(),
+    count: z.int().min(1).optional(),
+    since: time.optional(),
+  }),
+)
+export const auditSchema = named(
+  'Audit',
+  z.object({
+    entries: z.array(auditEntrySchema),
+    count,
+    next_cursor: z.string().optional(),
+    incomplete: z.array(z.object({ node_id: z.string(), error: z.string() })).optional(),
+  }),
+)
+export type AuditJson = z.infer<typeof auditSchema>
 export const successSchema = named('Success', z.object({ success: z.literal(true) }))
 
 const evidenceSchema = z.object({

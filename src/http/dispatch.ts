@@ -1,6 +1,8 @@
 /** One request through one route: content type, body, schemas, handler, answer. Fastify stays outside of all that. */
 import type { FastifyReply, FastifyRequest } from 'fastify'
 import type { z } from 'zod'
+import type { ErrorCode } from '../core/kernel/error.js'
+import type { Principal } from './access.js'
 import { limits } from './contract.js'
 import { mediaType } from './event-routes.js'
 import { parseJson, requireUtf8 } from './json-input.js'
@@ -9,13 +11,24 @@ import { type Answer, hijacked, type Log, type Route } from './route.js'
 
 const noBytes = Buffer.alloc(0)
 
-export async function dispatch(route: Route, request: FastifyRequest, reply: FastifyReply): Promise<unknown> {
+/** What the guard has found out about a request before it is dispatched. */
+export interface GuardedRequest extends FastifyRequest {
+  principal: Principal
+  /** Code of the refusal, if it was one. */
+  refusal: ErrorCode | undefined
+}
+
+export async function dispatch(route: Route, request: GuardedRequest, reply: FastifyReply): Promise<unknown> {
   const bytes = Buffer.isBuffer(request.body) ? request.body : noBytes
   const outcome = await route.handle({
     params: request.params as Readonly<Record<string, string>>,
     query: queryOf(route, request),
     body: bodyOf(route, request, bytes),
     bytes,
+    principal: request.principal,
+    actAs: (principal) => {
+      request.principal = principal
+    },
     http: request,
     reply,
   })
@@ -74,6 +87,7 @@ export function sendAnswer(reply: FastifyReply, answer: Answer): FastifyReply {
 /** Errors of ours are answers; anything else is the node's own failure and goes to its log. */
 export function sendError(reply: FastifyReply, error: unknown, log: Log): FastifyReply {
   const { problem, headers } = problemOf(error)
+  ;(reply.request as GuardedRequest).refusal = problem.code
   if (problem.code === 'internal') {
     const { method, url } = reply.request
     log.error({ method, url, error: error instanceof Error ? error.stack : String(error) }, 'request failed')

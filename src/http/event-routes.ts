@@ -21,6 +21,8 @@ export function eventRoutes(node: SkeinNode, publisher: Publisher): Route[] {
     route({
       method: 'POST',
       path: '/api/events',
+      role: 'operator',
+      isFrequent: true,
       summary: 'Publish one event, an array, or NDJSON; answers once durable',
       body: publishBodySchema,
       bodyIsRaw: true,
@@ -45,6 +47,7 @@ export function eventRoutes(node: SkeinNode, publisher: Publisher): Route[] {
     route({
       method: 'GET',
       path: '/api/events',
+      role: 'viewer',
       summary: 'Read events back, from any node; in acknowledged order per key',
       query: eventQuerySchema,
       answers: {
@@ -75,12 +78,14 @@ export function eventSockets(node: SkeinNode, publisher: Publisher): SocketRoute
   return [
     socketRoute({
       path: '/ws/ingest',
+      role: 'operator',
       summary:
         'Publish over a WebSocket: {type: publish, request_id, events} is answered by {type: ack, request_id, results}',
       open: (socket) => serveIngest(socket, publisher),
     }),
     socketRoute({
       path: '/ws/live',
+      role: 'viewer',
       summary:
         'Live tail of the whole cluster, at most once: {type: event, event}; {type: lagged, missed} when too slow',
       query: tailQuerySchema,

@@ -22,6 +22,7 @@ function listRoutes(node: SkeinNode): Route[] {
     route({
       method: 'GET',
       path: '/api/cluster/nodes',
+      role: 'viewer',
       summary: 'All nodes, the offline ones included until they are removed',
       query: z.object({ status: z.enum(['online', 'offline', 'draining', 'unknown']).optional() }),
       answers: { 200: { description: 'Nodes', schema: contract.nodeListSchema } },
@@ -35,6 +36,7 @@ function listRoutes(node: SkeinNode): Route[] {
     route({
       method: 'POST',
       path: '/api/cluster/nodes',
+      role: 'operator',
       summary: 'Register an external node: one that runs no Skein and heartbeats over HTTP',
       body: contract.nodeRegistrationSchema,
       answers: { 201: { description: 'Registered', schema: contract.nodeRegisteredSchema } },
@@ -63,6 +65,7 @@ function singleRoutes(node: SkeinNode, find: (id: string | undefined) => NodeVie
     route({
       method: 'GET',
       path: '/api/cluster/nodes/{id}',
+      role: 'viewer',
       summary: 'One node',
       answers: { 200: { description: 'The node', schema: contract.nodeSchema } },
       errors: ['not_found'],
@@ -71,6 +74,8 @@ function singleRoutes(node: SkeinNode, find: (id: string | undefined) => NodeVie
     route({
       method: 'POST',
       path: '/api/cluster/nodes/{id}',
+      role: 'operator',
+      isFrequent: true,
       summary: 'Heartbeat of an external node; revives an offline one',
       body: contract.heartbeatSchema,
       isBodyOptional: true,
@@ -89,6 +94,7 @@ function singleRoutes(node: SkeinNode, find: (id: string | undefined) => NodeVie
     route({
       method: 'DELETE',
       path: '/api/cluster/nodes/{id}',
+      role: 'admin',
       summary: 'Remove a node',
       answers: { 200: { description: 'Removed', schema: contract.successSchema } },
       errors: ['not_found', 'conflict', 'no_leader'],
@@ -100,6 +106,7 @@ function singleRoutes(node: SkeinNode, find: (id: string | undefined) => NodeVie
     route({
       method: 'GET',
       path: '/api/cluster/nodes/{id}/why',
+      role: 'viewer',
       summary: 'The evidence behind its status',
       answers: { 200: { description: 'Evidence, oldest first', schema: contract.whySchema } },
       errors: ['not_found'],
@@ -128,6 +135,7 @@ function maintenanceRoutes(node: SkeinNode, find: (id: string | undefined) => No
     route({
       method: 'POST',
       path: `/api/cluster/nodes/{id}/${kind}`,
+      role: 'operator',
       summary,
       body: contract.maintenanceSchema,
       isBodyOptional: true,

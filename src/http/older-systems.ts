@@ -24,6 +24,7 @@ export function olderSockets(node: SkeinNode): SocketRoute[] {
   return [
     socketRoute({
       path: '/_api/cluster/status/ws',
+      role: 'viewer',
       summary: 'The body of /_api/cluster/status, every second',
       open: (socket) => {
         const send = async () => {
@@ -43,6 +44,7 @@ function clusterShapes(node: SkeinNode): Route[] {
     route({
       method: 'GET',
       path: '/api/nodes',
+      role: 'viewer',
       summary: 'Nodes as a bare array',
       answers: { 200: { description: 'node_id http_addr grpc_addr status last_seen (seconds)' } },
       handle: () => ({
@@ -58,6 +60,7 @@ function clusterShapes(node: SkeinNode): Route[] {
     route({
       method: 'GET',
       path: '/_api/cluster/status',
+      role: 'viewer',
       summary: 'State of the database node',
       answers: {
         200: {
@@ -69,6 +72,7 @@ function clusterShapes(node: SkeinNode): Route[] {
     route({
       method: 'GET',
       path: '/_api/cluster/info',
+      role: 'viewer',
       summary: 'The node and its machine',
       answers: { 200: { description: 'node_id is_cluster_mode cluster_config and figures of the machine' } },
       handle: () => ({ body: oldInfo(node) }),
@@ -76,6 +80,7 @@ function clusterShapes(node: SkeinNode): Route[] {
     route({
       method: 'GET',
       path: '/_api/health',
+      role: 'public',
       summary: 'The process answers',
       answers: { 200: { description: 'status timestamp' } },
       handle: () => ({ body: { status: 'ok', timestamp: new Date().toISOString() } }),
@@ -83,6 +88,7 @@ function clusterShapes(node: SkeinNode): Route[] {
     route({
       method: 'POST',
       path: '/_api/cluster/remove-node',
+      role: 'admin',
       summary: 'Remove the node at an address',
       body: z.object({ node_address: z.string().min(1).max(300) }),
       answers: { 200: { description: 'Removed' } },
@@ -200,6 +206,8 @@ function ingestShapes(publisher: Publisher): Route[] {
     route({
       method: 'POST',
       path: '/api/ingest',
+      role: 'operator',
+      isFrequent: true,
       summary: 'Trace events, one or an array; the key is trace_id, the stream ingest',
       body: anyBody,
       bodyIsRaw: true,
@@ -211,6 +219,8 @@ function ingestShapes(publisher: Publisher): Route[] {
     route({
       method: 'POST',
       path: '/api/v1/events',
+      role: 'operator',
+      isFrequent: true,
       summary: 'One event; the key is project_id, the stream events',
       body: anyBody,
       bodyIsRaw: true,
@@ -224,6 +234,8 @@ function ingestShapes(publisher: Publisher): Route[] {
     route({
       method: 'POST',
       path: '/api/v1/events/bulk',
+      role: 'operator',
+      isFrequent: true,
       summary: 'An array of events',
       body: anyBody,
       bodyIsRaw: true,
@@ -276,6 +288,8 @@ function otlpShape(publisher: Publisher): Route {
   return route({
     method: 'POST',
     path: '/v1/traces',
+    role: 'operator',
+    isFrequent: true,
     summary: 'OTLP/JSON traces',
     body: otlpBody,
     bodyBytesMax: limits.batchBytesMax,

@@ -1,9 +1,11 @@
 /** The route table as an OpenAPI 3.1 document. Whatever is written here comes from the table; nothing is said twice. */
 import { z } from 'zod'
 import type { ErrorCode } from '../core/kernel/error.js'
+import type { RouteRole } from './access.js'
 import { problemSchema, schemas } from './contract.js'
 import { statusOf } from './problem.js'
 import type { Route, SocketRoute } from './route.js'
+import { sessionCookie } from './sessions.js'
 
 type Json = Readonly<Record<string, unknown>>
 
@@ -22,10 +24,11 @@ export function openapiDocument(
     add(socket.path, 'get', {
       summary: socket.summary,
       operationId: nameOf('GET', socket.path),
+      ...securityOf(socket.role),
       parameters: queryParameters(socket.query),
       responses: {
         101: { description: 'The connection is a WebSocket now' },
-        ...problems(['forbidden_origin', 'invalid_argument']),
+        ...problems(['forbidden_origin', 'invalid_argument', ...refusalsOf(socket.role)]),
       },
     })
   }
@@ -33,7 +36,7 @@ export function openapiDocument(
     openapi: '3.1.0',
     info: { title: 'Skein', version, description: 'HTTP surface of a Skein node' },
     paths: Object.fromEntries([...paths].map(([path, operations]) => [path, Object.fromEntries(operations)])),
-    components: { schemas: components() },
+    components: { schemas: components(), securitySchemes },
   })
 }
 
@@ -47,6 +50,7 @@ function operationOf(route: Route): Json {
   return {
     summary: route.summary,
     operationId: nameOf(route.method, route.path),
+    ...securityOf(route.role),
     parameters: [...pathParameters, ...queryParameters(route.query)],
     ...(route.body === undefined ? {} : { requestBody: requestBody(route) }),
     responses: { ...problems(errorsOf(route)), ...answers(route) },
@@ -59,7 +63,28 @@ function errorsOf(route: Route): ErrorCode[] {
   const written: ErrorCode[] = route.method === 'GET' ? [] : ['forbidden_origin']
   const read: ErrorCode[] =
     route.body === undefined ? [] : ['invalid_argument', 'payload_too_large', 'unsupported_media_type']
-  return [...new Set([...own, ...written, ...read])]
+  return [...new Set([...own, ...written, ...read, ...refusalsOf(route.role)])]
+}
+
+const securitySchemes: Json = {
+  token: {
+    type: 'http',
+    scheme: 'bearer',
+    description: 'Needed once the node has a token; see x-skein-role',
+  },
+  session: { type: 'apiKey', in: 'cookie', name: sessionCookie, description: 'From /api/auth/login' },
+}
+
+/** The role is the least that does. */
+function securityOf(role: RouteRole): Json {
+  return {
+    'x-skein-role': role,
+    security: role === 'public' ? [] : [{ token: [] }, { session: [] }],
+  }
+}
+
+function refusalsOf(role: RouteRole): ErrorCode[] {
+  return role === 'public' ? ['overloaded'] : ['overloaded', 'unauthenticated', 'forbidden']
 }
 
 function requestBody(route: Route): Json {

@@ -23,6 +23,7 @@ const statusByCode: Readonly<Record<ErrorCode, number>> = {
   disk_full: 507,
   event_conflict: 409,
   fenced: 503,
+  forbidden: 403,
   forbidden_origin: 403,
   frame_too_large: 413,
   incompatible: 409,

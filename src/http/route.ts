@@ -7,6 +7,7 @@ import type { FastifyReply, FastifyRequest } from 'fastify'
 import type { WebSocket } from 'ws'
 import type { z } from 'zod'
 import type { ErrorCode } from '../core/kernel/error.js'
+import type { Principal, RouteRole } from './access.js'
 
 export type Method = 'GET' | 'POST' | 'PUT' | 'DELETE'
 
@@ -17,6 +18,9 @@ interface RouteRequest<Q, B> {
   readonly body: B
   /** The body as it came; empty when there was none. */
   readonly bytes: Buffer
+  readonly principal: Principal
+  /** Who turned out to be calling, for the audit log. */
+  actAs(principal: Principal): void
   readonly http: FastifyRequest
   readonly reply: FastifyReply
 }
@@ -37,6 +41,10 @@ export interface RouteSpec<Q extends z.ZodType, B extends z.ZodType> {
   readonly method: Method
   /** `/api/cluster/nodes/{id}` */
   readonly path: string
+  /** The least that a caller must be once a token is set. */
+  readonly role: RouteRole
+  /** Called so often that the audit log counts it instead of listing each call. */
+  readonly isFrequent?: boolean
   readonly summary: string
   readonly query?: Q
   /** Checked before `handle`, unless `bodyIsRaw`: then it documents what `handle` itself parses. */
@@ -64,6 +72,7 @@ export function route<Q extends z.ZodType = z.ZodUndefined, B extends z.ZodType 
 
 export interface SocketSpec<Q extends z.ZodType> {
   readonly path: string
+  readonly role: RouteRole
   readonly summary: string
   readonly query?: Q
   open(socket: WebSocket, query: z.output<Q>, request: IncomingMessage): void

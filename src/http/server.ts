@@ -2,14 +2,18 @@
  * The HTTP surface of a node: Fastify for requests, `ws` for WebSockets, on one Node server whose time limits close what
  * dawdles. What the routes do is in their own files; here they are registered, guarded and closed.
  */
+import { randomBytes } from 'node:crypto'
 import { createServer, type IncomingMessage, type Server, type ServerResponse } from 'node:http'
 import type { AddressInfo } from 'node:net'
 import type { Duplex } from 'node:stream'
 import Fastify, { type FastifyInstance, type FastifyReply, type FastifyRequest } from 'fastify'
 import { SkeinError } from '../core/kernel/error.js'
 import type { SkeinNode } from '../runtime/node-api.js'
+import { Access, type AccessOptions, type RouteRole } from './access.js'
+import { AuditTrail } from './audit.js'
+import { authRoutes } from './auth-routes.js'
 import { clusterRoutes } from './cluster-routes.js'
-import { bodyBytesMaxOf, dispatch, sendAnswer, sendError } from './dispatch.js'
+import { bodyBytesMaxOf, dispatch, type GuardedRequest, sendAnswer, sendError } from './dispatch.js'
 import { eventRoutes, eventSockets } from './event-routes.js'
 import { nodeRoutes } from './node-routes.js'
 import { olderRoutes, olderSockets } from './older-systems.js'
@@ -23,7 +27,7 @@ import { StaticFiles } from './static-files.js'
 import { systemRoutes } from './system-routes.js'
 import { WatchHub } from './watch.js'
 
-export interface HttpServerOptions {
+export interface HttpServerOptions extends Partial<AccessOptions> {
   readonly host: string
   /** 0 for any free one. */
   readonly port: number
@@ -43,7 +47,13 @@ export interface HttpServer {
   close(): Promise<void>
 }
 
+/** What the router keeps beside a route. */
+interface RouteConfig {
+  readonly role: RouteRole
+}
+
 const connectionsMax = 4_096
+const headersMax = 100
 const closeDeadlineMs = 5_000
 
 export function createHttpServer(node: SkeinNode, options: HttpServerOptions): HttpServer {
@@ -62,20 +72,38 @@ class Surface {
   private readonly options: HttpServerOptions
   private readonly routes: readonly Route[]
   private readonly methodsByPath = new Map<string, Method[]>()
+  private readonly access: Access
+  private readonly trail: AuditTrail
   private readonly watch: WatchHub
   private readonly sockets: SocketHub
   private readonly files = new StaticFiles()
   private readonly app: FastifyInstance
+  private readonly requestPrefix = `${randomBytes(4).toString('hex')}-`
+  private requests = 0
   private server!: Server
 
   constructor(node: SkeinNode, options: HttpServerOptions) {
     this.options = options
+    const ownSecret = randomBytes(32)
+    this.access = new Access({
+      tokens: options.tokens,
+      secrets: options.secrets ?? (() => [ownSecret]),
+      rateLimit: options.rateLimit ?? 0,
+      rateBurst: options.rateBurst ?? 0,
+    })
+    this.trail = new AuditTrail(node.audit)
     const publisher = new Publisher(node)
     this.watch = new WatchHub(node)
     const socketRoutes = [...eventSockets(node, publisher), ...olderSockets(node)]
-    this.sockets = new SocketHub(socketRoutes, options, options.log)
+    this.sockets = new SocketHub(socketRoutes, {
+      doors: options,
+      access: this.access,
+      trail: this.trail,
+      log: options.log,
+    })
     let document: string | undefined
     this.routes = [
+      ...authRoutes(node, this.access, false),
       ...clusterRoutes(node, this.watch),
       ...nodeRoutes(node),
       ...eventRoutes(node, publisher),
@@ -93,12 +121,12 @@ class Surface {
 
   async listen(): Promise<{ host: string; port: number; url: string }> {
     const { host, port, insecure } = this.options
-    if (!isLoopback(host) && !insecure) {
+    if (!isLoopback(host) && !insecure && !this.access.isRequired) {
       throw new SkeinError(
         'bad_config',
-        `host: ${host} is reachable from other machines, which needs insecure`,
+        `host: ${host} is reachable from other machines, which needs a token file that holds a token (skein token create), or insecure`,
         {
-          details: { field: 'host', given: host, allowed: 'a loopback address, or insecure' },
+          details: { field: 'host', given: host, allowed: 'a loopback address, a token, or insecure' },
         },
       )
     }
@@ -122,12 +150,14 @@ class Surface {
     await ended
     clearTimeout(cut)
     await this.app.close()
+    this.trail.flush()
   }
 
   private build(): FastifyInstance {
     const app = Fastify({
       logger: false,
       bodyLimit: 1_048_576,
+      genReqId: () => `${this.requestPrefix}${++this.requests}`,
       routerOptions: { ignoreTrailingSlash: true, maxParamLength: 512 },
       frameworkErrors: (error, _request, reply) => {
         sendError(reply as unknown as FastifyReply, error, this.options.log)
@@ -139,7 +169,9 @@ class Surface {
     })
     app.removeAllContentTypeParsers()
     app.addContentTypeParser('*', { parseAs: 'buffer' }, (_request, body, done) => done(null, body))
-    app.addHook('onRequest', async (request, reply) => this.guard(request, reply))
+    app.decorateRequest('principal', null)
+    app.decorateRequest('refusal', undefined)
+    app.addHook('onRequest', async (request, reply) => this.guard(request as GuardedRequest, reply))
     app.setErrorHandler((error, _request, reply) => sendError(reply, error, this.options.log))
     app.setNotFoundHandler((request, reply) => this.fallback(request, reply))
     for (const route of this.routes) {
@@ -148,7 +180,9 @@ class Surface {
         method: route.method,
         url: route.path.replaceAll(/\{(\w+)\}/g, ':$1'),
         bodyLimit: bodyBytesMaxOf(route),
-        handler: (request, reply) => dispatch(route, request, reply),
+        config: { role: route.role } satisfies RouteConfig,
+        ...(route.method === 'GET' ? {} : { onSend: this.auditing(route) }),
+        handler: (request, reply) => dispatch(route, request as GuardedRequest, reply),
       })
     }
     return app
@@ -167,6 +201,7 @@ class Surface {
       handler,
     )
     server.maxConnections = connectionsMax
+    server.maxHeadersCount = headersMax + 1
     server.on('upgrade', (request: IncomingMessage, stream: Duplex, head: Buffer) =>
       this.sockets.upgrade(request, stream, head),
     )
@@ -174,9 +209,35 @@ class Surface {
     return server
   }
 
-  private async guard(request: FastifyRequest, reply: FastifyReply): Promise<void> {
+  /** Before the answer goes out, so that nobody is told of what was not noted. */
+  private auditing(route: Route) {
+    const isFrequent = route.isFrequent === true
+    return async (request: FastifyRequest, reply: FastifyReply): Promise<void> => {
+      const { principal, refusal } = request as GuardedRequest
+      if (principal === null) return
+      reply.header('x-request-id', request.id)
+      this.trail.note(
+        principal,
+        {
+          method: request.method,
+          route: route.path,
+          target: request.url,
+          status: reply.statusCode,
+          code: refusal,
+          request: request.id,
+        },
+        isFrequent,
+      )
+    }
+  }
+
+  private async guard(request: GuardedRequest, reply: FastifyReply): Promise<void> {
     reply.headers(answerHeaders)
     const { host, origin } = request.headers
+    request.principal = this.access.identify(request.headers, request.socket.remoteAddress ?? '')
+    this.access.admit(request.principal, this.roleOf(request))
+    if (request.raw.rawHeaders.length > 2 * headersMax)
+      throw new HttpProblem('invalid_argument', `More than ${headersMax} headers`, { status: 431 })
     if (origin !== undefined && isListedOrigin(origin, this.options)) {
       reply.headers({
         'access-control-allow-origin': origin,
@@ -198,6 +259,14 @@ class Surface {
     }
   }
 
+  /** Anybody may have the page to log in with, and ask what a method is for; whatever else no route takes is nobody's to probe. */
+  private roleOf(request: FastifyRequest): RouteRole {
+    const { role } = request.routeOptions.config as Partial<RouteConfig>
+    if (role !== undefined) return role
+    const isPublic = request.method === 'OPTIONS' || this.files.has(splitTarget(request.url).path)
+    return isPublic ? 'public' : 'viewer'
+  }
+
   /** What no route took: a file, a preflight, a known path with another method, or nothing. */
   private async fallback(request: FastifyRequest, reply: FastifyReply): Promise<unknown> {
     const { path } = splitTarget(request.url)
@@ -216,7 +285,10 @@ class Surface {
     if (methods.length === 0) throw notFound(`Path ${path.slice(0, 200)}`)
     const allow = methods.join(', ')
     if (request.method === 'OPTIONS') {
-      const cors = { 'access-control-allow-methods': allow, 'access-control-allow-headers': 'content-type' }
+      const cors = {
+        'access-control-allow-methods': allow,
+        'access-control-allow-headers': 'authorization, content-type',
+      }
       return reply
         .code(204)
         .headers({ allow, ...cors })

@@ -5,33 +5,50 @@
 import type { IncomingMessage } from 'node:http'
 import type { Duplex } from 'node:stream'
 import { type WebSocket, WebSocketServer } from 'ws'
+import { type Access, chosenProtocol, clientOf, type Principal } from './access.js'
+import type { AuditTrail } from './audit.js'
 import { limits } from './contract.js'
-import { HttpProblem, notFound, problemOf, problemType, zodProblem } from './problem.js'
+import { HttpProblem, notFound, type Problem, problemOf, problemType, zodProblem } from './problem.js'
 import type { Log, SocketRoute } from './route.js'
 import { checkDoors, type Doors } from './security.js'
 
 const socketsMax = 1_024
+/** Of one token, or of one other machine's address. */
+const socketsPerClientMax = 256
 const pingPeriodMs = 15_000
+
+export interface SocketGates {
+  readonly doors: Doors
+  readonly access: Access
+  readonly trail: AuditTrail
+  readonly log: Log
+}
+
+interface Admitted {
+  readonly route: SocketRoute
+  readonly query: unknown
+  readonly principal: Principal
+}
 
 export class SocketHub {
   private readonly routes: ReadonlyMap<string, SocketRoute>
-  private readonly doors: Doors
-  private readonly log: Log
+  private readonly gates: SocketGates
   private readonly server = new WebSocketServer({
     noServer: true,
     maxPayload: limits.batchBytesMax,
     perMessageDeflate: false,
     clientTracking: false,
+    handleProtocols: chosenProtocol,
   })
+  private readonly byClient = new Map<string, number>()
   /** Whether it answered since the last ping. */
   private readonly sockets = new Map<WebSocket, boolean>()
   private timer: NodeJS.Timeout | undefined
   private isClosing = false
 
-  constructor(routes: readonly SocketRoute[], doors: Doors, log: Log) {
+  constructor(routes: readonly SocketRoute[], gates: SocketGates) {
     this.routes = new Map(routes.map((each) => [each.path, each]))
-    this.doors = doors
-    this.log = log
+    this.gates = gates
   }
 
   get size(): number {
@@ -44,20 +61,39 @@ export class SocketHub {
 
   upgrade(request: IncomingMessage, stream: Duplex, head: Buffer): void {
     stream.on('error', () => stream.destroy())
+    const principal = this.gates.access.identify(request.headers, request.socket.remoteAddress ?? '')
     try {
-      const { route, query } = this.check(request)
-      this.server.handleUpgrade(request, stream, head, (socket) => {
-        this.admit(socket)
-        try {
-          route.open(socket, query, request)
-        } catch (error) {
-          this.log.warn({ error: String(error) }, 'websocket refused')
-          socket.close(1011, 'the node cannot serve this now')
-        }
-      })
+      const admitted = this.check(request, principal)
+      this.server.handleUpgrade(request, stream, head, (socket) => this.open(socket, admitted, request))
     } catch (error) {
-      refuse(stream, error)
+      const { status, code } = refuse(stream, error)
+      const { path } = splitTarget(request.url ?? '/')
+      if (this.routes.get(path)?.role !== 'viewer') this.note(principal, path, status, code)
     }
+  }
+
+  private open(socket: WebSocket, { route, query, principal }: Admitted, request: IncomingMessage): void {
+    this.admit(socket, principal)
+    if (route.role !== 'viewer') {
+      this.note(principal, route.path, 101)
+      let frames = 0
+      socket.on('message', () => frames++)
+      socket.on('close', () => {
+        if (frames > 0) this.note(principal, route.path, 101, `closed after ${frames} frames`)
+      })
+    }
+    try {
+      route.open(socket, query, request)
+    } catch (error) {
+      this.gates.log.warn({ error: String(error) }, 'websocket refused')
+      socket.close(1011, 'the node cannot serve this now')
+    }
+  }
+
+  /** A socket that only reads changes nothing, and is not in the audit log. */
+  private note(principal: Principal, path: string, status: number, code?: string): void {
+    const call = { method: 'WS', route: path, target: path, status, code, request: '' }
+    this.gates.trail.note(principal, call, false)
   }
 
   /** Tells every client to go and cuts off who has not gone by then. */
@@ -74,28 +110,39 @@ export class SocketHub {
     this.server.close()
   }
 
-  private check(request: IncomingMessage): { route: SocketRoute; query: unknown } {
+  private check(request: IncomingMessage, principal: Principal): Admitted {
+    const { doors, access } = this.gates
     const { path, search } = splitTarget(request.url ?? '/')
     const route = this.routes.get(path)
+    access.admit(principal, route?.role ?? 'viewer')
     if (route === undefined) throw notFound(`WebSocket ${path}`)
-    checkDoors({ host: request.headers.host, origin: request.headers.origin }, this.doors)
+    checkDoors({ host: request.headers.host, origin: request.headers.origin }, doors)
     if (this.isClosing) throw new HttpProblem('closed', 'The node is stopping', { retryable: true })
     if (this.sockets.size >= socketsMax) {
       throw new HttpProblem('overloaded', `${socketsMax} WebSockets are open already`, { retryable: true })
     }
-    if (route.query === undefined) return { route, query: undefined }
+    if (principal.via !== 'local' && (this.byClient.get(clientOf(principal)) ?? 0) >= socketsPerClientMax) {
+      const detail = `This client has ${socketsPerClientMax} WebSockets open already`
+      throw new HttpProblem('overloaded', detail, { retryable: true })
+    }
+    if (route.query === undefined) return { route, query: undefined, principal }
     const given = Object.fromEntries(new URLSearchParams(search))
     const parsed = route.query.safeParse(given)
     if (!parsed.success) throw zodProblem(parsed.error, given, 'query')
-    return { route, query: parsed.data }
+    return { route, query: parsed.data, principal }
   }
 
-  private admit(socket: WebSocket): void {
+  private admit(socket: WebSocket, principal: Principal): void {
+    const client = clientOf(principal)
     this.sockets.set(socket, true)
+    this.byClient.set(client, (this.byClient.get(client) ?? 0) + 1)
     socket.on('pong', () => this.sockets.set(socket, true))
-    socket.on('error', (error) => this.log.warn({ error: error.message }, 'websocket failed'))
+    socket.on('error', (error) => this.gates.log.warn({ error: error.message }, 'websocket failed'))
     socket.on('close', () => {
       this.sockets.delete(socket)
+      const left = (this.byClient.get(client) ?? 1) - 1
+      if (left > 0) this.byClient.set(client, left)
+      else this.byClient.delete(client)
       if (this.sockets.size > 0) return
       clearInterval(this.timer)
       this.timer = undefined
@@ -121,14 +168,16 @@ export function splitTarget(target: string): { path: string; search: string } {
     : { path: target.slice(0, mark), search: target.slice(mark + 1) }
 }
 
-function refuse(stream: Duplex, error: unknown): void {
-  const { problem } = problemOf(error)
+function refuse(stream: Duplex, error: unknown): Problem {
+  const { problem, headers } = problemOf(error)
   const body = JSON.stringify(problem)
   const head = [
     `HTTP/1.1 ${problem.status} ${problem.title}`,
     `content-type: ${problemType}`,
     `content-length: ${Buffer.byteLength(body)}`,
     'connection: close',
+    ...Object.entries(headers).map(([name, value]) => `${name}: ${value}`),
   ]
   stream.end(`${head.join('\r\n')}\r\n\r\n${body}`)
+  return problem
 }

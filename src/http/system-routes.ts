@@ -13,6 +13,7 @@ export function systemRoutes(node: SkeinNode, sources: SystemSources): Route[] {
     route({
       method: 'GET',
       path: '/livez',
+      role: 'public',
       summary: 'The process answers',
       answers: { 200: { description: 'Alive', schema: healthSchema } },
       handle: () => ({ body: { status: 'ok' } }),
@@ -20,6 +21,7 @@ export function systemRoutes(node: SkeinNode, sources: SystemSources): Route[] {
     route({
       method: 'GET',
       path: '/readyz',
+      role: 'public',
       summary: 'The node takes work',
       answers: {
         200: { description: 'Ready', schema: healthSchema },
@@ -35,6 +37,7 @@ export function systemRoutes(node: SkeinNode, sources: SystemSources): Route[] {
     route({
       method: 'GET',
       path: '/metrics',
+      role: 'viewer',
       summary: 'Prometheus text',
       answers: { 200: { description: 'Metrics', type: 'text/plain' } },
       handle: async () => ({
@@ -45,6 +48,7 @@ export function systemRoutes(node: SkeinNode, sources: SystemSources): Route[] {
     route({
       method: 'GET',
       path: '/openapi.json',
+      role: 'viewer',
       summary: 'This surface, as OpenAPI 3.1',
       answers: { 200: { description: 'OpenAPI document', type: 'application/json' } },
       handle: () => ({ contentType: 'application/json; charset=utf-8', body: sources.openapi() }),

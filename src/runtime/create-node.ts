@@ -11,6 +11,8 @@ import { electionDefaults } from '../core/election/leader-election.js'
 import { SkeinError } from '../core/kernel/error.js'
 import { version } from '../core/version.js'
 import { createHttpServer } from '../http/server.js'
+import { TokenKeeper } from '../keys/tokens.js'
+import { AuditLog } from './audit-log.js'
 import { makeJournal, makeLifeLocks, makeMesh, type RunningControl, runControl } from './compose.js'
 import { ControlLink } from './control-link.js'
 import type { ControlSetup, ControlToMain } from './control-messages.js'
@@ -92,6 +94,14 @@ async function start(config: NodeConfig, undo: (() => Promise<unknown> | unknown
   ]
   const clock = HlcKeeper.open(config.dataDir, bootId)
   undo.push(() => clock.close())
+  const auditLog = new AuditLog({
+    directory: identity.dataDir,
+    bytesMax: config.auditMib * 1_048_576,
+    nodeId,
+    now: () => clock.now(),
+    onTrouble: (detail) => log('error', 'audit.write_failed', { detail }),
+  })
+  undo.push(() => auditLog.close())
 
   let node: RunningNode | undefined
   const die = (error: Error): void => {
@@ -132,12 +142,13 @@ async function start(config: NodeConfig, undo: (() => Promise<unknown> | unknown
     journal,
     mesh,
     clock,
+    auditLog,
     link,
     log,
     shutDown: () => unwind(undo),
   })
   const running = node
-  const httpAddress = config.http ? await serveHttp(config, running, log, undo) : ''
+  const httpAddress = config.http ? await serveHttp(config, running, () => cookies, log, undo) : ''
 
   const early: ControlToMain[] = []
   control = await runControl(
@@ -174,13 +185,20 @@ async function unwind(undo: (() => Promise<unknown> | unknown)[]): Promise<void>
 async function serveHttp(
   config: NodeConfig,
   node: SkeinNode,
+  secrets: () => readonly Uint8Array[],
   log: ReturnType<typeof makeLog>,
   undo: (() => Promise<unknown> | unknown)[],
 ): Promise<string> {
   const dashboardDir = fileURLToPath(new URL('../../dist/dashboard', import.meta.url))
+  const tokens = config.tokenFile === undefined ? undefined : followTokens(config.tokenFile, log)
+  undo.push(() => tokens?.close())
   const server = createHttpServer(node, {
     host: config.host,
     port: config.port,
+    tokens,
+    secrets,
+    rateLimit: config.rateLimit,
+    rateBurst: config.rateBurst,
     allowedOrigins: config.allowedOrigins,
     allowedHosts: config.allowedHosts,
     insecure: config.insecure,
@@ -194,6 +212,19 @@ async function serveHttp(
   const { host, port } = await server.listen()
   undo.push(() => server.close())
   return host.includes(':') ? `[${host}]:${port}` : `${host}:${port}`
+}
+
+function followTokens(path: string, log: ReturnType<typeof makeLog>): TokenKeeper {
+  const keeper = new TokenKeeper(path, {
+    changed: (tokens) => log('info', 'tokens.changed', { file: path, tokens }),
+    refused: (detail) =>
+      log('error', 'tokens.unusable', { detail, effect: 'those read before stay in force' }),
+  })
+  if (!keeper.isRequired) {
+    const effect = 'whoever reaches the HTTP port may do anything'
+    log('warn', 'tokens.none', { file: path, effect })
+  }
+  return keeper
 }
 
 interface SetupFacts {

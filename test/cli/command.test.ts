@@ -70,7 +70,7 @@ describe('what is said wrongly ends with 2', () => {
     [['start', '--port', '70000', '--role', 'king'], /port.*0 to 65535[\s\S]*role.*worker, replica, standby/],
     [['start', '--peer', 'nowhere'], /host:port/],
     [['start', '--node-id', 'a', '--cluster', 'b'], /give one/],
-    [['start', '--host', '0.0.0.0'], /no tokens yet/],
+    [['start', '--host', '0.0.0.0'], /--token-file/],
     [['start', '--config', 'absent.json'], /ENOENT/],
     [['up', '--nodes', '0'], /1 to 16/],
     [['events', 'publish', 'x', '--stream', 's'], /key-regex/],

@@ -134,7 +134,7 @@ describe('what is refused', () => {
     expect(mistakesOf({ flags: { peerHost: '0.0.0.0' } })[0]).toMatch(/--cookie/)
     expect(mistakesOf({ flags: { peerHost: '0.0.0.0', cookie: 'long enough' } })).toEqual([])
     expect(mistakesOf({ flags: { peerHost: '0.0.0.0', cookieFile: 'x' } })).toEqual([])
-    expect(mistakesOf({ flags: { host: '::' } })[0]).toMatch(/no tokens yet.*--insecure/)
+    expect(mistakesOf({ flags: { host: '::' } })[0]).toMatch(/token-file.*--insecure/)
     expect(mistakesOf({ flags: { host: '127.evil.example' } })[0]).toMatch(/--insecure/)
     expect(mistakesOf({ flags: { host: '0.0.0.0', insecure: true } })).toEqual([])
     for (const host of ['localhost', '127.0.0.2', '::1']) expect(mistakesOf({ flags: { host } })).toEqual([])

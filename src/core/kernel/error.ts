@@ -18,6 +18,7 @@ export type ErrorCode =
   | 'disk_full'
   | 'event_conflict'
   | 'fenced'
+  | 'forbidden'
   | 'forbidden_origin'
   | 'frame_too_large'
   | 'incompatible'
