@@ -3,6 +3,7 @@ import { useEffect, useState } from 'preact/hooks'
 import { ConnectionBanner, WarningBanner } from './banners.js'
 import { Header } from './header.js'
 import type { LiveData } from './live-data.js'
+import { LoginPanel } from './login-panel.js'
 import { NodesPanel } from './nodes-panel.js'
 import { OwnerColors } from './owner-colors.js'
 import { RateChart } from './rate-chart.js'
@@ -21,9 +22,11 @@ export function App({ live }: { live: LiveData }) {
   const colors = new OwnerColors([...nodes.map(({ id }) => id), ...owners])
   return (
     <>
-      <Header state={state} />
+      <Header state={state} onLogOut={() => live.startOver()} />
       <ConnectionBanner state={state} onRetry={() => live.refresh()} />
-      {status === null ? (
+      {state.isLoginNeeded ? (
+        <LoginPanel onDone={() => live.startOver()} />
+      ) : status === null ? (
         <main class="page" aria-busy={state.failures === 0}>
           <h1 class="visually-hidden">Cluster Nodes</h1>
           {state.failures === 0 ? (

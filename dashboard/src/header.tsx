@@ -1,8 +1,9 @@
 /** The first line: which cluster, who leads, is it well, how busy, and how fresh all this is. */
 import { countText } from './format.js'
+import { logOut } from './http-client.js'
 import type { LiveState } from './live-data.js'
 
-export function Header({ state }: { state: LiveState }) {
+export function Header({ state, onLogOut }: { state: LiveState; onLogOut: () => void }) {
   const { status } = state
   return (
     <header class="top">
@@ -13,7 +14,8 @@ export function Header({ state }: { state: LiveState }) {
         {status?.cluster_name ?? 'Skein'}
       </span>
       {status === null ? null : <Pills state={state} />}
-      <Freshness state={state} />
+      <Whoever state={state} onLogOut={onLogOut} />
+      {state.isLoginNeeded ? null : <Freshness state={state} />}
     </header>
   )
 }
@@ -49,6 +51,21 @@ function Pills({ state: { status, nodes } }: { state: LiveState }) {
         <b>{countText(status.events_per_second)}</b> events/s
       </li>
     </ul>
+  )
+}
+
+/** Nothing while no token is set: then everybody is the same. */
+function Whoever({ state: { identity }, onLogOut }: { state: LiveState; onLogOut: () => void }) {
+  if (identity === null || identity.role === null || !identity.required) return null
+  // A log-out that the node did not hear of leaves the cookie: the page then shows so by itself.
+  const leave = () => void logOut().then(onLogOut, onLogOut)
+  return (
+    <span class="who" data-testid="who">
+      {identity.name} ({identity.role}){' '}
+      <button type="button" onClick={leave}>
+        Log out
+      </button>
+    </span>
   )
 }
 

@@ -5,12 +5,13 @@
 import type {
   ClusterStatusJson,
   FeedEventJson,
+  IdentityJson,
   NodeJson,
   SnapshotJson,
   WhyJson,
 } from '../../src/http/contract.js'
 
-export type { ClusterStatusJson, FeedEventJson, NodeJson, WhyJson }
+export type { ClusterStatusJson, FeedEventJson, IdentityJson, NodeJson, WhyJson }
 export type ShardJson = SnapshotJson['shards'][number]
 
 const requestTimeoutMs = 5_000
@@ -43,16 +44,42 @@ export function fetchWhy(nodeId: string): Promise<WhyJson> {
   return getJson(`api/cluster/nodes/${encodeURIComponent(nodeId)}/why`)
 }
 
-async function getJson<T>(path: string): Promise<T> {
-  const response = await fetch(path, {
-    headers: { accept: 'application/json' },
-    signal: AbortSignal.timeout(requestTimeoutMs),
-  }).catch((cause: unknown) => {
+/** Who the node takes this browser for; keeps a log-in alive. */
+export function fetchIdentity(): Promise<IdentityJson> {
+  return getJson('api/auth')
+}
+
+/** The cookie that comes back is the browser's affair: no script sees it. */
+export async function logIn(token: string): Promise<void> {
+  await postJson('api/auth/login', { token })
+}
+
+export async function logOut(): Promise<void> {
+  await postJson('api/auth/logout', undefined)
+}
+
+/** The node wants to know who is looking. */
+export class LoginNeeded extends Error {}
+
+function getJson<T>(path: string): Promise<T> {
+  return ask(path, { headers: { accept: 'application/json' } })
+}
+
+function postJson(path: string, body: unknown): Promise<unknown> {
+  const sent =
+    body === undefined ? {} : { body: JSON.stringify(body), headers: { 'content-type': 'application/json' } }
+  return ask(path, { method: 'POST', ...sent })
+}
+
+async function ask<T>(path: string, init: RequestInit): Promise<T> {
+  const signal = AbortSignal.timeout(requestTimeoutMs)
+  const response = await fetch(path, { ...init, signal }).catch((cause: unknown) => {
     const isLate = cause instanceof DOMException && cause.name === 'TimeoutError'
     throw new Error(isLate ? `no answer within ${requestTimeoutMs / 1_000} s` : 'the node does not answer', {
       cause,
     })
   })
+  if (response.status === 401) throw new LoginNeeded(await problemText(response))
   if (!response.ok) throw new Error(await problemText(response))
   return (await response.json()) as T
 }

@@ -7,9 +7,12 @@ import {
   type ClusterStatusJson,
   type FeedEventJson,
   fetchHistory,
+  fetchIdentity,
   fetchNodes,
   fetchShards,
   fetchStatus,
+  type IdentityJson,
+  LoginNeeded,
   type NodeJson,
   type ShardJson,
   watchPath,
@@ -20,6 +23,7 @@ const backoffMsMax = 15_000
 const refreshDelayMs = 60
 const keptEventsMax = 2_000
 const ratesKeptMs = 3 * 60_000
+const identityPeriodMs = 5 * 60_000
 
 export interface RatePoint {
   readonly atMs: number
@@ -42,6 +46,10 @@ export interface LiveState {
   readonly retryAtMs: number
   readonly isStreaming: boolean
   readonly isPaused: boolean
+  /** Whom the node takes this browser for; null before it was asked. */
+  readonly identity: IdentityJson | null
+  /** Nothing is asked any more until somebody has logged in. */
+  readonly isLoginNeeded: boolean
 }
 
 const emptyState: LiveState = {
@@ -57,6 +65,8 @@ const emptyState: LiveState = {
   retryAtMs: 0,
   isStreaming: false,
   isPaused: false,
+  identity: null,
+  isLoginNeeded: false,
 }
 
 export class LiveData {
@@ -68,6 +78,7 @@ export class LiveData {
   private isAsking = false
   private isRefreshWanted = false
   private needsHistory = true
+  private identityAtMs = 0
   private source: EventSource | undefined
   /** Came over the stream since its snapshot: history fetched meanwhile may or may not hold them. */
   private streamed: FeedEventJson[] = []
@@ -96,6 +107,18 @@ export class LiveData {
     else this.schedule(0)
   }
 
+  /** After a log-in or a log-out: all that is known may be somebody else's view. */
+  startOver(): void {
+    this.unschedule()
+    this.closeStream()
+    this.identityAtMs = 0
+    this.needsHistory = true
+    this.update({ ...emptyState, isPaused: this.document.hidden })
+    if (this.document.hidden) return
+    this.openStream()
+    this.refresh()
+  }
+
   private update(change: Partial<LiveState>): void {
     this.current = { ...this.current, ...change }
     for (const listener of this.listeners) listener(this.current)
@@ -108,6 +131,7 @@ export class LiveData {
       this.update({ isPaused: true })
     } else {
       this.update({ isPaused: false })
+      if (this.current.isLoginNeeded) return
       this.openStream()
       this.refresh()
     }
@@ -133,16 +157,19 @@ export class LiveData {
     this.isAsking = true
     this.isRefreshWanted = false
     try {
+      await this.loadIdentity()
       const status = await fetchStatus()
       const nodes = await fetchNodes()
       const shards = await fetchShards()
       if (this.needsHistory || !this.current.isStreaming) await this.loadHistory()
       this.accept(status, nodes, shards)
     } catch (error) {
-      this.fail(error instanceof Error ? error.message : String(error))
+      if (error instanceof LoginNeeded) this.askForLogin()
+      else this.fail(error instanceof Error ? error.message : String(error))
     } finally {
       this.isAsking = false
     }
+    if (this.current.isLoginNeeded) return
     if (this.current.failures > 0) this.schedule(Math.max(0, this.current.retryAtMs - Date.now()))
     else this.schedule(this.isRefreshWanted ? refreshDelayMs : pollPeriodMs)
   }
@@ -162,6 +189,20 @@ export class LiveData {
       error: null,
     })
     if (this.source?.readyState === EventSource.CLOSED) this.openStream()
+  }
+
+  /** Now and then, because that is also what keeps a log-in alive. */
+  private async loadIdentity(): Promise<void> {
+    if (Date.now() - this.identityAtMs < identityPeriodMs) return
+    const identity = await fetchIdentity()
+    this.identityAtMs = Date.now()
+    this.update({ identity })
+  }
+
+  private askForLogin(): void {
+    this.closeStream()
+    this.identityAtMs = 0
+    this.update({ ...emptyState, isLoginNeeded: true, isPaused: this.document.hidden })
   }
 
   private fail(error: string): void {

@@ -1,8 +1,10 @@
 /** The `skein` command: parsing, and failures turned into exit codes. */
 import { Command, CommanderError } from 'commander'
 import { version } from '../core/version.js'
+import { addAudit } from './commands/audit.js'
 import { addCluster } from './commands/cluster.js'
 import { addEvents } from './commands/events.js'
+import { addKeys } from './commands/keys.js'
 import { addStart } from './commands/start.js'
 import { addUp } from './commands/up.js'
 import { CliFailure, exitCodes } from './exit.js'
@@ -18,6 +20,8 @@ export async function main(argv: readonly string[]): Promise<void> {
   addUp(program)
   addCluster(program)
   addEvents(program)
+  addAudit(program)
+  addKeys(program)
   program
     .command('version')
     .description('of this command, of Node.js and of the platform')

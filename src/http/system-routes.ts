@@ -27,11 +27,12 @@ export function systemRoutes(node: SkeinNode, sources: SystemSources): Route[] {
         200: { description: 'Ready', schema: healthSchema },
         503: { description: 'Not ready, with reasons', schema: healthSchema },
       },
-      handle: () => {
+      handle: ({ principal }) => {
         const reasons = unreadiness(node)
-        return reasons.length === 0
-          ? { body: { status: 'ok' } }
-          : { status: 503, headers: { 'retry-after': '1' }, body: { status: 'unavailable', reasons } }
+        if (reasons.length === 0) return { body: { status: 'ok' } }
+        // Reasons name addresses and files: not for strangers.
+        const told = principal.role === undefined ? {} : { reasons }
+        return { status: 503, headers: { 'retry-after': '1' }, body: { status: 'unavailable', ...told } }
       },
     }),
     route({

@@ -182,12 +182,14 @@ class LocalCluster {
   /** How many nodes this one sees online, with a leader and every shard owned; 0 otherwise. */
   private async sees(node: LocalNode): Promise<number> {
     try {
-      const client = { addr: `127.0.0.1:${node.port}` }
+      // With tokens set, SKEIN_TOKEN_FILE reaches the nodes and SKEIN_TOKEN this question.
+      const client = { addr: `127.0.0.1:${node.port}`, token: process.env.SKEIN_TOKEN }
       const { status, body } = await exchange(client, 'GET', '/readyz', undefined, 1_000)
       if (status !== 200 || body === undefined) return 0
-      const nodes = (await exchange(client, 'GET', '/api/cluster/nodes', undefined, 1_000)).body as {
-        nodes?: { status: string; is_leader: boolean }[]
-      }
+      const answer = await exchange(client, 'GET', '/api/cluster/nodes', undefined, 1_000)
+      // Without a token there is no more to be seen than that this one is ready.
+      if (answer.status === 401) return this.nodes.length
+      const nodes = answer.body as { nodes?: { status: string; is_leader: boolean }[] }
       if (nodes.nodes?.some((n) => n.is_leader) !== true) return 0
       return nodes.nodes.filter((n) => n.status === 'online').length
     } catch {

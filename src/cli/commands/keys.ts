@@ -1,0 +1,94 @@
+/** What opens the doors, made and taken away on this machine: tokens of the HTTP surface, the cluster's cookie. No node is asked. */
+import { mkdirSync } from 'node:fs'
+import { dirname } from 'node:path'
+import type { Command } from 'commander'
+import { isSkeinError } from '../../core/kernel/error.js'
+import { accessRoles } from '../../keys/roles.js'
+import { createToken, isTokenName, loadTokens, removeToken, tokenNameAllowed } from '../../keys/tokens.js'
+import { CliFailure, exitCodes } from '../exit.js'
+import { print, printJson, printTable } from '../output.js'
+
+const defaultTokenFile = '.skein/tokens'
+
+interface FileOptions {
+  readonly file: string
+  readonly json?: boolean
+}
+
+export function addKeys(program: Command): void {
+  const token = program.command('token').description('tokens of the HTTP surface: create, ls, remove')
+  withFile(
+    token
+      .command('create')
+      .description('make a token; its secret is printed once, the file keeps a hash')
+      .requiredOption('--role <role>', `what it may do: ${accessRoles.join(', ')}`)
+      .requiredOption('--name <name>', `who it is for, as the audit log says: ${tokenNameAllowed}`),
+  ).action(create)
+  withFile(token.command('ls').description('names and roles')).action(list)
+  withFile(token.command('remove <name>').description('end a token and every log-in made with it')).action(
+    remove,
+  )
+}
+
+function withFile(command: Command): Command {
+  return command
+    .option(
+      '--file <file>',
+      'the file that nodes are given with --token-file',
+      process.env.SKEIN_TOKEN_FILE ?? defaultTokenFile,
+    )
+    .option('--json', 'print it as JSON')
+}
+
+function create(o: FileOptions & { readonly role: string; readonly name: string }): void {
+  const role = accessRoles.find((each) => each === o.role)
+  if (role === undefined) throw usage(`--role: one of ${accessRoles.join(', ')} expected, got "${o.role}"`)
+  if (!isTokenName(o.name)) throw usage(`--name: ${tokenNameAllowed} expected, got "${o.name}"`)
+  mkdirSync(dirname(o.file), { recursive: true, mode: 0o700 })
+  const secret = inWords(() => createToken(o.file, role, o.name))
+  if (o.json === true) {
+    printJson({ name: o.name, role, token: secret, file: o.file })
+    return
+  }
+  print(secret)
+  process.stderr.write(
+    `token "${o.name}" (${role}) is in ${o.file}; the line above is its secret and is not shown again\n`,
+  )
+}
+
+function list(o: FileOptions): void {
+  const tokens = inWords(() => loadTokens(o.file)).map(({ name, role }) => ({ name, role }))
+  if (o.json === true) printJson({ tokens, count: tokens.length })
+  else
+    printTable(
+      ['NAME', 'ROLE'],
+      tokens.map(({ name, role }) => [name, role]),
+    )
+}
+
+function remove(name: string, o: FileOptions): void {
+  inWords(() => removeToken(o.file, name))
+  if (o.json === true) printJson({ name, removed: true, file: o.file })
+  else print(`token "${name}" is removed; nodes that follow ${o.file} refuse it within two seconds`)
+}
+
+function usage(detail: string): CliFailure {
+  return new CliFailure(exitCodes.usage, detail)
+}
+
+/** Errors of ours with their exit code; others are bugs, or the filesystem's. */
+function inWords<T>(work: () => T): T {
+  try {
+    return work()
+  } catch (error) {
+    if (!isSkeinError(error))
+      throw new CliFailure(exitCodes.failed, error instanceof Error ? error.message : String(error))
+    const code =
+      error.code === 'not_found'
+        ? exitCodes.notFound
+        : error.code === 'conflict'
+          ? exitCodes.conflict
+          : exitCodes.usage
+    throw new CliFailure(code, `${error.code}: ${error.message}`)
+  }
+}
