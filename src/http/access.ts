@@ -22,6 +22,8 @@ export interface Principal {
   readonly address: string
   /** Something was shown, and it is not valid. */
   readonly isMistaken: boolean
+  /** The token that was shown, by itself or when the log-in was. */
+  readonly entry?: TokenEntry
   readonly session?: Session
 }
 
@@ -78,9 +80,16 @@ export class Access {
   }
 
   /** For the log-in: what is typed in is a token like any other, limited like any other. */
-  identifyToken(token: string, address: string): { principal: Principal; entry: TokenEntry | undefined } {
-    const entry = this.tokens?.find(token)
-    return { principal: principalOf('token', entry, address), entry }
+  identifyToken(token: string, address: string): Principal {
+    return principalOf('token', this.tokens?.find(token), address)
+  }
+
+  /** Of a connection that lives on: is what was shown for it still good? */
+  isStillGood({ via, entry, session }: Principal): boolean {
+    if (entry === undefined) return via === 'local' && !this.isRequired
+    const now = this.tokens?.byName(entry.name)
+    const isSame = now?.hash.equals(entry.hash) === true && now.role === entry.role
+    return isSame && (session === undefined || session.expiresAtS * 1_000 > Date.now())
   }
 
   /** Throws `overloaded`, `unauthenticated` or `forbidden`. */
@@ -135,7 +144,7 @@ function tooMany(detail: string, waitS: number): HttpProblem {
 
 function principalOf(via: 'token' | 'session', entry: TokenEntry | undefined, address: string): Principal {
   if (entry === undefined) return nobody(address, true)
-  return { name: entry.name, role: entry.role, via, address, isMistaken: false }
+  return { name: entry.name, role: entry.role, via, address, isMistaken: false, entry }
 }
 
 function nobody(address: string, isMistaken: boolean): Principal {

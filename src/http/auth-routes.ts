@@ -50,11 +50,11 @@ export function authRoutes(node: SkeinNode, access: Access, isTls: boolean): Rou
       handle: ({ body, principal, actAs }) => {
         if (!access.isRequired) return { body: identity(principal) }
         const claimed = access.identifyToken(body.token, principal.address)
-        if (claimed.entry === undefined) throw access.unauthenticated(claimed.principal, 'viewer')
-        actAs(claimed.principal)
+        if (claimed.entry === undefined) throw access.unauthenticated(claimed, 'viewer')
+        actAs(claimed)
         const session = access.sessions.open(claimed.entry, Date.now())
         const headers = cookie(session.value, session.expiresAtS - session.startedAtS)
-        return { headers, body: identity({ ...claimed.principal, via: 'session' }, session) }
+        return { headers, body: identity({ ...claimed, via: 'session' }, session) }
       },
     }),
     route({

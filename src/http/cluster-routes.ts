@@ -135,9 +135,9 @@ function viewRoutes(node: SkeinNode, watch: WatchHub): Route[] {
         },
       },
       errors: ['overloaded'],
-      handle: ({ http, reply }) => {
+      handle: ({ http, reply, principal }) => {
         if (http.method === 'HEAD') return { contentType: 'text/event-stream', body: '' }
-        watch.open(http, reply)
+        watch.open(http, reply, principal)
         return hijacked
       },
     }),

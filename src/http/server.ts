@@ -93,7 +93,7 @@ class Surface {
     })
     this.trail = new AuditTrail(node.audit)
     const publisher = new Publisher(node)
-    this.watch = new WatchHub(node)
+    this.watch = new WatchHub(node, this.access)
     const socketRoutes = [...eventSockets(node, publisher), ...olderSockets(node)]
     this.sockets = new SocketHub(socketRoutes, {
       doors: options,

@@ -24,6 +24,12 @@ export interface SocketGates {
   readonly log: Log
 }
 
+interface OpenSocket {
+  readonly principal: Principal
+  /** Since the last ping. */
+  hasAnswered: boolean
+}
+
 interface Admitted {
   readonly route: SocketRoute
   readonly query: unknown
@@ -41,8 +47,7 @@ export class SocketHub {
     handleProtocols: chosenProtocol,
   })
   private readonly byClient = new Map<string, number>()
-  /** Whether it answered since the last ping. */
-  private readonly sockets = new Map<WebSocket, boolean>()
+  private readonly sockets = new Map<WebSocket, OpenSocket>()
   private timer: NodeJS.Timeout | undefined
   private isClosing = false
 
@@ -134,9 +139,12 @@ export class SocketHub {
 
   private admit(socket: WebSocket, principal: Principal): void {
     const client = clientOf(principal)
-    this.sockets.set(socket, true)
+    const open: OpenSocket = { principal, hasAnswered: true }
+    this.sockets.set(socket, open)
     this.byClient.set(client, (this.byClient.get(client) ?? 0) + 1)
-    socket.on('pong', () => this.sockets.set(socket, true))
+    socket.on('pong', () => {
+      open.hasAnswered = true
+    })
     socket.on('error', (error) => this.gates.log.warn({ error: error.message }, 'websocket failed'))
     socket.on('close', () => {
       this.sockets.delete(socket)
@@ -151,10 +159,12 @@ export class SocketHub {
   }
 
   private ping(): void {
-    for (const [socket, hasAnswered] of this.sockets) {
-      if (!hasAnswered) socket.terminate()
+    for (const [socket, open] of this.sockets) {
+      if (!open.hasAnswered) socket.terminate()
+      else if (!this.gates.access.isStillGood(open.principal))
+        socket.close(1008, 'the token or the log-in ended')
       else {
-        this.sockets.set(socket, false)
+        open.hasAnswered = false
         socket.ping()
       }
     }

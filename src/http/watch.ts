@@ -6,6 +6,7 @@
 import type { ServerResponse } from 'node:http'
 import type { FastifyReply, FastifyRequest } from 'fastify'
 import type { FeedEvent, SkeinNode } from '../runtime/node-api.js'
+import type { Access, Principal } from './access.js'
 import { HttpProblem } from './problem.js'
 import { feedJson, snapshotJson } from './views.js'
 
@@ -15,24 +16,28 @@ const statePeriodMs = 1_000
 
 export class WatchHub {
   private readonly node: SkeinNode
+  private readonly access: Access
   private readonly clients = new Map<ServerResponse, () => void>()
+  private readonly principals = new WeakMap<ServerResponse, Principal>()
   private timer: NodeJS.Timeout | undefined
 
-  constructor(node: SkeinNode) {
+  constructor(node: SkeinNode, access: Access) {
     this.node = node
+    this.access = access
   }
 
   get size(): number {
     return this.clients.size
   }
 
-  open(request: FastifyRequest, reply: FastifyReply): void {
+  open(request: FastifyRequest, reply: FastifyReply, principal: Principal): void {
     if (this.clients.size >= clientsMax) {
       throw new HttpProblem('overloaded', `${clientsMax} clients watch already`, { retryable: true })
     }
     void this.boot // Throws while the node has not joined yet, when it can still be told.
     reply.hijack()
     const response = reply.raw
+    this.principals.set(response, principal)
     const headers = {
       ...reply.getHeaders(),
       'content-type': 'text/event-stream; charset=utf-8',
@@ -95,7 +100,12 @@ export class WatchHub {
       this.close()
       return
     }
-    for (const response of [...this.clients.keys()]) this.writeText(response, text)
+    for (const response of [...this.clients.keys()]) {
+      const principal = this.principals.get(response)
+      // Whose token or log-in ended asks again, and is told so.
+      if (principal !== undefined && !this.access.isStillGood(principal)) this.drop(response)
+      else this.writeText(response, text)
+    }
   }
 
   private write(response: ServerResponse, event: string, data: unknown, id: string): void {

@@ -173,6 +173,18 @@ describe('a browser', () => {
     await response.body?.cancel()
   })
 
+  it('loses the stream when its token is removed', async () => {
+    const passing = createToken(tokenFile, 'viewer', 'passing')
+    await expect.poll(async () => (await logIn(passing)).status, { timeout: 5_000 }).toBe(200)
+    const response = await fetch(`${base}/api/cluster/watch`, {
+      headers: { authorization: `Bearer ${passing}` },
+    })
+    removeToken(tokenFile, 'passing')
+    // Ends by itself; a stream that did not would keep the test waiting.
+    for await (const _ of response.body as ReadableStream<Uint8Array>);
+    expect((await call('GET', '/api/cluster/watch', { token: passing })).status).toBe(401)
+  })
+
   it('opens WebSockets with it, or with a subprotocol; programs with a header', async () => {
     const cookie = (await logIn(secrets.viewer)).headers.get('set-cookie')?.split(';')[0] as string
     const url = base.replace('http', 'ws')
