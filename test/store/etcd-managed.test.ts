@@ -171,6 +171,12 @@ describe.skipIf(noEtcd !== undefined)(noEtcd ?? 'managed etcd', () => {
     stores.delete(store)
     const again = await start(0, [1, 2])
     expect([again.info.identity, (await again.get('k')).kv?.modRev]).toEqual([identity, rev])
+    await again.close()
+    stores.delete(again)
+    ports[0] = ports[3]!
+    const moved = await start(0, [])
+    await votes(moved, [0])
+    expect((await moved.get('k')).kv?.modRev).toBe(rev)
     const other = await checkManagedEtcd({ ...setupOf(0, []), url: 'etcd+managed:?members=2' })
     expect(other).toMatchObject([{ ok: false, fix: 'correct --store' }])
   })

@@ -103,6 +103,7 @@ export class Steward {
     await world.useEndpoints(serving(members), world.client.continuity.clusterId ?? '')
     const self = world.self()
     const own = members.find(({ peerUrls }) => peerUrls.includes(self.peerUrl))
+    if (own === undefined && (await this.#move(members, self))) return
     if (world.canServe) {
       await this.#announce()
       if (own !== undefined && own.name === '' && !world.hasMember()) world.takeSeat(members)
@@ -110,6 +111,20 @@ export class Steward {
     const isUnsettled = members.some(({ isLearner, name }) => isLearner || name === '')
     this.#isQuick = isUnsettled || (world.canServe && own === undefined)
     if (own !== undefined && (await this.#leads(self.clientUrl))) await this.#lead(members)
+  }
+
+  /** The node has another address than when its member was added: the others must know, or they count it as gone. */
+  async #move(members: readonly Member[], { name, peerUrl }: SeatNode): Promise<boolean> {
+    const known = members.find((member) => member.name === name)
+    if (known === undefined) return false
+    await this.#world.client.run('moving a member', 'once', { timeoutMs: callTimeoutMs }, (attempt) =>
+      attempt.send(calls.memberUpdate, {
+        id: BigInt(`0x${toHex(known.id)}`).toString(),
+        peerUrls: [peerUrl],
+      }),
+    )
+    this.#world.note('etcd.member_moved', { name, peerUrl }, 'info')
+    return true
   }
 
   /** A key that lives as long as we say so. */
