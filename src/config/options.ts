@@ -135,7 +135,7 @@ export const options: readonly Option[] = [
     key: 'advertise',
     flag: 'advertise',
     kind: 'text',
-    doc: 'host or host:port that other nodes use for this one, when it differs from --peer-host. Wrong: others see this node join and then fail',
+    doc: 'host or host:port that other nodes use for this one, when it differs from --peer-host. With a port: the peer port is mapped there, TCP and UDP. Wrong: others see this node join and then fail',
   },
   {
     key: 'peers',
@@ -145,6 +145,20 @@ export const options: readonly Option[] = [
     default: [],
     older: [{ name: 'MESHER_PEERS' }, { name: 'COMMY_CLUSTER_NODES' }],
     doc: 'nodes to join through: host:port, id:host:port or name@host:port; repeated or joined by commas. One that answers is enough; none: runs alone',
+  },
+  {
+    key: 'discover',
+    flag: 'discover',
+    kind: 'list',
+    default: [],
+    doc: 'where peers are found, looked at again and again: dns:NAME:PORT, dns+srv:NAME (both with ?server=HOST:PORT), file:PATH with a host:port a line. What it forgets is not a member that left',
+  },
+  {
+    key: 'advertiseSpecial',
+    flag: 'advertise-special',
+    kind: 'boolean',
+    default: false,
+    doc: 'allow link-local and cloud metadata addresses as addresses of nodes. On without need: whoever joins can make nodes send there',
   },
   {
     key: 'cookie',

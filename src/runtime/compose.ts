@@ -2,6 +2,8 @@
 import { resolve } from 'node:path'
 import { Worker } from 'node:worker_threads'
 import { SkeinError } from '../core/kernel/error.js'
+import { dnsSource } from '../drivers/discovery-dns/dns-source.js'
+import { fileSource } from '../drivers/discovery-file/file-source.js'
 import { ManagedStore } from '../drivers/etcd-managed/managed-store.js'
 import { PostgresJournal } from '../drivers/journal-postgres/postgres-journal.js'
 import { isPostgresUrl } from '../drivers/journal-postgres/target.js'
@@ -12,6 +14,7 @@ import { UdpDatagramTransport } from '../drivers/transport-tcp/datagram-transpor
 import { TcpFrameTransport } from '../drivers/transport-tcp/frame-transport.js'
 import { type EtcdTarget, parseEtcdUrl } from '../engines/etcd/url.js'
 import { SqliteLifeLocks } from '../engines/sqlite/life-lock.js'
+import type { DiscoverySource } from '../ports/discovery.js'
 import type { Journal } from '../ports/journal.js'
 import type { LifeLocks } from '../ports/life-lock.js'
 import type { Store } from '../ports/store.js'
@@ -62,12 +65,25 @@ export function makeJournal(
   return new SqliteJournal({ directory: resolve(pathOf(url, 'journal')), thread: threads, onFailure })
 }
 
+/** Throws `bad_config`. */
+export function makeDiscovery(source: string): DiscoverySource {
+  if (source.startsWith('dns')) return dnsSource(source)
+  if (source.startsWith('file:')) return fileSource(source)
+  throw new SkeinError(
+    'bad_config',
+    `--discover "${source}": dns:NAME:PORT, dns+srv:NAME or file:PATH expected`,
+    {
+      details: { field: 'discover' },
+    },
+  )
+}
+
 export function makeMesh(options: ConstructorParameters<typeof TcpFrameTransport>[0]): FrameTransport {
   return new TcpFrameTransport(options)
 }
 
 export function makeControlPlane(setup: ControlSetup, post: (message: ControlToMain) => void): ControlPlane {
-  const { bind, advertiseHost, cookies } = setup
+  const { bind, advertiseHost, advertisePort, cookies } = setup
   const onNote = (
     event: string,
     fields: Record<string, unknown>,
@@ -81,11 +97,13 @@ export function makeControlPlane(setup: ControlSetup, post: (message: ControlToM
         host: bind.host,
         port: bind.port,
         advertiseHost,
+        advertisePort,
         cookies,
         datagramBytesMax,
       }),
       streams: new TcpFrameTransport({ host: bind.host, port: 0, advertiseHost, cookies, onNote }),
       lifeLocks: makeLifeLocks(),
+      discovery: setup.discover.map(makeDiscovery),
     },
     post,
   )

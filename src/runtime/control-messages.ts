@@ -137,8 +137,12 @@ export interface ControlSetup {
   readonly httpAddress: string
   readonly store: string
   readonly bind: { readonly host: string; readonly port: number }
-  /** Host that others reach us at; the ports are added. */
+  /** Host that others reach us at. */
   readonly advertiseHost: string
+  /** Where it differs from the bound one, of the peer port. */
+  readonly advertisePort: number | undefined
+  /** Sources of peers, as the user wrote them. */
+  readonly discover: readonly string[]
   readonly cookies: readonly Uint8Array[]
   readonly journalIdentity: string
   readonly diskPath: string

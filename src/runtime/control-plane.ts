@@ -11,6 +11,7 @@ import type { MembershipInput } from '../core/membership/membership.js'
 import { NodeMachine } from '../core/node/node-machine.js'
 import type { NodeEffect, NodeInput } from '../core/node/node-types.js'
 import { readSeals } from '../core/sharding/shard-map.js'
+import type { DiscoverySource } from '../ports/discovery.js'
 import type { LifeLocks } from '../ports/life-lock.js'
 import type { Store } from '../ports/store.js'
 import type { ConnectionEvent, DatagramTransport, FrameTransport } from '../ports/transport.js'
@@ -23,6 +24,7 @@ import {
   type MainToControl,
   type MemberSnapshot,
 } from './control-messages.js'
+import { Discoverer } from './discoverer.js'
 import { monotonicMs, readInstant } from './host-clock.js'
 import { HostMeter } from './host-meter.js'
 import { SharedState } from './shared-state.js'
@@ -34,6 +36,7 @@ export interface ControlDrivers {
   readonly datagrams: DatagramTransport
   readonly streams: FrameTransport
   readonly lifeLocks: LifeLocks
+  readonly discovery: readonly DiscoverySource[]
 }
 
 export const protocolMin = 1
@@ -52,6 +55,7 @@ export class ControlPlane {
   private readonly shared: SharedState
   private readonly link: StoreLink
   private readonly meter: HostMeter
+  private readonly discoverer: Discoverer
   private machine: NodeMachine | undefined
   private timer: NodeJS.Timeout | undefined
   private snapshotTimer: NodeJS.Timeout | undefined
@@ -71,6 +75,12 @@ export class ControlPlane {
     this.post = post
     this.shared = new SharedState(setup.shared)
     this.meter = new HostMeter(setup.diskPath, this.shared)
+    this.discoverer = new Discoverer({
+      sources: drivers.discovery,
+      fixed: setup.options.seeds,
+      found: (seeds) => this.feedMembership({ type: 'seeds', seeds }),
+      note: (level, event, fields) => this.post({ type: 'note', level, event, fields }),
+    })
     this.link = new StoreLink(drivers.store, setup.options.clusterName, {
       onReset: (kvs, rev) => this.feed({ type: 'view_reset', kvs, rev }),
       onBatch: (batch) => {
@@ -89,6 +99,7 @@ export class ControlPlane {
     await drivers.store.open()
     const control = await drivers.datagrams.open()
     const { options } = setup
+    await this.discoverer.look()
     const controlStream = await drivers.streams.open({
       clusterName: options.clusterName,
       nodeId: options.nodeId,
@@ -101,6 +112,7 @@ export class ControlPlane {
     this.machine = new NodeMachine(
       {
         ...options,
+        seeds: this.discoverer.addresses(),
         storeIdentity: drivers.store.info.identity,
         addresses: { control, controlStream, peer: setup.peerAddress, http: setup.httpAddress },
       },
@@ -123,6 +135,7 @@ export class ControlPlane {
     })
     this.running = this.link.run()
     this.feed({ type: 'start' })
+    this.discoverer.start()
   }
 
   /** A message from main. */
@@ -149,6 +162,7 @@ export class ControlPlane {
     clearTimeout(this.timer)
     clearTimeout(this.snapshotTimer)
     for (const interval of this.intervals) clearInterval(interval)
+    this.discoverer.close()
     this.link.close()
     await this.drivers.streams.close({ deadlineMs: 300 })
     await this.drivers.datagrams.close()

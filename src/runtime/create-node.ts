@@ -8,10 +8,12 @@ import { hostname } from 'node:os'
 import { dirname, join, resolve } from 'node:path'
 import { fileURLToPath } from 'node:url'
 import { electionDefaults } from '../core/election/leader-election.js'
+import { parseAddress } from '../core/kernel/address.js'
 import { SkeinError } from '../core/kernel/error.js'
 import { version } from '../core/version.js'
 import { createHttpServer } from '../http/server.js'
 import { TokenKeeper } from '../keys/tokens.js'
+import { type AdvertisedAddress, advertisedAddress, advertisedHttp } from './advertised.js'
 import { AuditLog } from './audit-log.js'
 import { makeJournal, makeLifeLocks, makeMesh, type RunningControl, runControl } from './compose.js'
 import { ControlLink } from './control-link.js'
@@ -37,6 +39,8 @@ export function withDefaults(config: Partial<NodeConfig>): NodeConfig {
     port: 8151,
     peerHost: '127.0.0.1',
     peers: [],
+    discover: [],
+    advertiseSpecial: false,
     insecure: false,
     rateLimit: 5_000,
     rateBurst: 10_000,
@@ -112,11 +116,16 @@ async function start(config: NodeConfig, undo: (() => Promise<unknown> | unknown
   await journal.open()
   undo.push(() => journal.close())
 
-  const advertiseHost = config.advertise?.replace(/:\d+$/, '') ?? config.peerHost
+  const advertised = advertisedAddress(config.advertise, config.peerHost, config.advertiseSpecial)
+  if (advertised.port !== undefined && config.peerPort === 0)
+    throw new SkeinError('bad_config', '--advertise with a port needs a fixed --peer-port, not 0', {
+      details: { field: 'advertise' },
+    })
   const mesh = makeMesh({
     host: config.peerHost,
     port: config.peerPort,
-    advertiseHost,
+    advertiseHost: advertised.host,
+    advertisePort: advertised.port,
     cookies,
     onNote: (event, fields) => log('warn', event, fields),
   })
@@ -148,7 +157,9 @@ async function start(config: NodeConfig, undo: (() => Promise<unknown> | unknown
     shutDown: () => unwind(undo),
   })
   const running = node
-  const httpAddress = config.http ? await serveHttp(config, running, () => cookies, log, undo) : ''
+  const httpAddress = config.http
+    ? await serveHttp(config, advertised, running, () => cookies, log, undo)
+    : ''
 
   const early: ControlToMain[] = []
   control = await runControl(
@@ -157,6 +168,7 @@ async function start(config: NodeConfig, undo: (() => Promise<unknown> | unknown
       nodeId,
       bootId,
       peerAddress,
+      advertised,
       httpAddress,
       cookies,
       journalIdentity: journal.info.identity,
@@ -184,6 +196,7 @@ async function unwind(undo: (() => Promise<unknown> | unknown)[]): Promise<void>
 
 async function serveHttp(
   config: NodeConfig,
+  advertised: AdvertisedAddress,
   node: SkeinNode,
   secrets: () => readonly Uint8Array[],
   log: ReturnType<typeof makeLog>,
@@ -209,9 +222,9 @@ async function serveHttp(
       error: (fields: object, event: string) => log('error', event, { ...fields }),
     },
   })
-  const { host, port } = await server.listen()
+  const bound = await server.listen()
   undo.push(() => server.close())
-  return host.includes(':') ? `[${host}]:${port}` : `${host}:${port}`
+  return advertisedHttp(bound, advertised)
 }
 
 function followTokens(path: string, log: ReturnType<typeof makeLog>): TokenKeeper {
@@ -232,6 +245,7 @@ interface SetupFacts {
   readonly nodeId: string
   readonly bootId: ControlSetup['options']['bootId']
   readonly peerAddress: string
+  readonly advertised: AdvertisedAddress
   readonly httpAddress: string
   readonly cookies: readonly Uint8Array[]
   readonly journalIdentity: string
@@ -240,7 +254,8 @@ interface SetupFacts {
 
 function controlSetup(config: NodeConfig, facts: SetupFacts): ControlSetup {
   const timing = presets[config.preset]
-  const { host, port } = splitAddress(facts.peerAddress)
+  const { advertised } = facts
+  const boundPort = advertised.port === undefined ? parseAddress(facts.peerAddress)?.port : config.peerPort
   return {
     shared: facts.shared.buffer,
     options: {
@@ -259,7 +274,7 @@ function controlSetup(config: NodeConfig, facts: SetupFacts): ControlSetup {
         labels: config.labels,
       }),
       lifeLock: facts.lifeLock,
-      membership: timing.membership,
+      membership: { ...timing.membership, allowSpecialAddresses: config.advertiseSpecial },
       lease: timing.lease,
       election: electionDefaults,
       coordinator: { shards: config.shards, settleMs: timing.settleMs, movingMax: 64 },
@@ -273,17 +288,13 @@ function controlSetup(config: NodeConfig, facts: SetupFacts): ControlSetup {
     httpAddress: facts.httpAddress,
     store: config.store,
     // Datagrams share the peer port's number: the mesh has just bound it for TCP.
-    bind: { host: config.peerHost, port },
-    advertiseHost: host,
+    bind: { host: config.peerHost, port: boundPort ?? config.peerPort },
+    advertiseHost: advertised.host,
+    advertisePort: advertised.port,
+    discover: config.discover,
     cookies: facts.cookies,
     journalIdentity: facts.journalIdentity,
     diskPath: config.dataDir,
     seed: randomBytes(4).readUInt32LE(),
   }
-}
-
-function splitAddress(address: string): { host: string; port: number } {
-  const match = /^\[?(.+?)\]?:(\d+)$/.exec(address)
-  if (match === null) throw new SkeinError('bad_address', `"${address}" is not host:port`)
-  return { host: match[1] as string, port: Number(match[2]) }
 }

@@ -386,6 +386,10 @@ export interface NodeConfig {
   readonly peerPort: number
   /** Address that others use for `peerHost`; host or host:port. */
   readonly advertise?: string
+  /** Let this node and others advertise link-local and metadata addresses. */
+  readonly advertiseSpecial: boolean
+  /** Where peers are found, again and again: dns:NAME:PORT, dns+srv:NAME, file:PATH. */
+  readonly discover: readonly string[]
   readonly peers: readonly string[]
   /** Raw secret; absent: a generated 0600 file shared by the host's nodes. */
   readonly cookie?: string

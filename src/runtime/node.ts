@@ -111,7 +111,8 @@ export class RunningNode implements SkeinNode {
       nodeId: parts.nodeId,
       log: parts.auditLog,
       mesh: parts.mesh,
-      others: () => this.roster.list().filter((v) => !v.isSelf && v.kind === 'node' && v.status !== 'offline'),
+      others: () =>
+        this.roster.list().filter((v) => !v.isSelf && v.kind === 'node' && v.status !== 'offline'),
     })
     this.leadership = new Leadership(parts.shared, (error) =>
       parts.log('error', 'leader.task_failed', { detail: String(error) }),

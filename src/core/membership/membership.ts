@@ -14,6 +14,7 @@ import { Deadlines } from '../kernel/deadlines.js'
 import { hash32 } from '../kernel/hash.js'
 import { type Instant, type Note, note } from '../kernel/machine.js'
 import type { Random } from '../kernel/random.js'
+import { addressTrouble } from './addresses.js'
 import {
   type Claim,
   type Evidence,
@@ -38,6 +39,8 @@ export type MembershipInput =
       readonly via: 'datagram' | 'stream'
     }
   | { readonly type: 'deadline' }
+  /** Addresses to join through, found anew. One that is no longer among them says nothing about the member behind it. */
+  | { readonly type: 'seeds'; readonly seeds: readonly Address[] }
   /** A connection to that boot broke without a goodbye. */
   | {
       readonly type: 'connection_lost'
@@ -108,6 +111,8 @@ interface Probe {
 
 /** A state of more claims than this is learned without being passed on as gossip. */
 const bulkClaims = 32
+/** Names in DNS may have many addresses; a few that answer are enough. */
+const seedsMax = 1_000
 
 type DeadlineName = 'probe' | 'gossip' | 'join' | 'redial' | 'probes_due' | 'suspicions' | 'forget'
 
@@ -179,6 +184,9 @@ export class Membership {
         break
       case 'hints':
         this.takeHints(at, input.hints)
+        break
+      case 'seeds':
+        this.takeSeeds(at, input.seeds)
         break
       case 'death_proved':
         this.deathProved(at, input.nodeId, input.boot, input.detail)
@@ -297,6 +305,23 @@ export class Membership {
       'join',
       at.nowMs + Math.min(5_000, 150 * 2 ** Math.min(this.joinTries, 6)) * this.random.between(0.8, 1.2),
     )
+  }
+
+  private takeSeeds(at: Instant, seeds: readonly Address[]): void {
+    const before = new Set(this.seeds)
+    this.seeds = seeds.slice(0, seedsMax)
+    if (!this.started) return
+    this.seeds = this.seeds.filter((a) => a !== this.self.controlAddress)
+    const fresh = this.seeds.filter((a) => !before.has(a) && this.table.byAnyAddress(a) === undefined)
+    if (fresh.length === 0) return
+    if (this.table.reachableCount < 2) {
+      this.joinTries = 0
+      this.join(at)
+      return
+    }
+    const claims = [claimOf(this.table.get(this.selfId) as MemberEntry)]
+    for (const seed of this.random.sample(fresh, 3))
+      this.datagram(seed, { type: 'join', ...this.cluster, claims })
   }
 
   private takeHints(
@@ -431,6 +456,13 @@ export class Membership {
     const removed = this.forgotten.get(record.nodeId)
     if (removed !== undefined && record.boot <= removed) return
     const known = this.table.get(record.nodeId)
+    const trouble = addressTrouble(record, known?.record, this.options.allowSpecialAddresses)
+    if (trouble !== undefined) {
+      this.out.push(
+        note('warn', 'member.address_refused', { node_id: record.nodeId, by: claim.from, detail: trouble }),
+      )
+      return
+    }
     if (known === undefined) {
       if (!isReachable(claim.status) && at.wallMs - claim.verdictAtMs > this.options.forgetAfterMs) return
       if (this.table.entries.size >= this.options.membersMax) {

@@ -33,6 +33,8 @@ export interface MembershipOptions {
   readonly forgetAfterMs: number
   /** Most members in the table; claims about more are refused with a note. */
   readonly membersMax: number
+  /** Believe members that name link-local or metadata addresses as theirs. */
+  readonly allowSpecialAddresses: boolean
 }
 
 export const lanMembership: MembershipOptions = {
@@ -53,4 +55,5 @@ export const lanMembership: MembershipOptions = {
   redialIntervalMs: 2_000,
   forgetAfterMs: 24 * 3_600_000,
   membersMax: 5_000,
+  allowSpecialAddresses: false,
 }

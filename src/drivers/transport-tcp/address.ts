@@ -1,29 +1,19 @@
 /**
- * Addresses as text: `host:port`, `[v6]:port`; and what a listener's error means in our words. No sockets here.
+ * What a listener tells others, and what its error means in our words. No sockets here.
  */
 import type { AddressInfo } from 'node:net'
+import { formatAddress } from '../../core/kernel/address.js'
 import { SkeinError } from '../../core/kernel/error.js'
 
-export interface HostPort {
-  readonly host: string
-  readonly port: number
+export interface Advertised {
+  readonly advertiseHost?: string | undefined
+  /** Where a port is mapped on the way. */
+  readonly advertisePort?: number | undefined
 }
 
-/** Undefined for what is not `host:port` or `[v6]:port` with a port of 1 to 65535. */
-export function parseAddress(address: string): HostPort | undefined {
-  const match = /^(?:\[([^\]]+)\]|([^:[\]\s]+)):(\d{1,5})$/.exec(address)
-  const host = match?.[1] ?? match?.[2]
-  const port = Number(match?.[3])
-  return host === undefined || port === 0 || port > 65_535 ? undefined : { host, port }
-}
-
-export function formatAddress(host: string, port: number): string {
-  return host.includes(':') ? `[${host}]:${port}` : `${host}:${port}`
-}
-
-/** What others are told: the advertised host, or the bound one, with the port that was really bound. */
-export function boundAddress(info: AddressInfo, advertiseHost: string | undefined): string {
-  return formatAddress(advertiseHost ?? info.address, info.port)
+/** What others are told: the advertised host and port, else what was really bound. */
+export function boundAddress(info: AddressInfo, advertised: Advertised): string {
+  return formatAddress(advertised.advertiseHost ?? info.address, advertised.advertisePort ?? info.port)
 }
 
 export function bindError(

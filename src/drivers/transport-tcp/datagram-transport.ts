@@ -5,18 +5,17 @@
 import { createSocket, type Socket } from 'node:dgram'
 import { isIPv6 } from 'node:net'
 import { performance } from 'node:perf_hooks'
+import { formatAddress, type HostPort, parseAddress } from '../../core/kernel/address.js'
 import type { Address } from '../../core/kernel/brand.js'
 import type { DatagramTransport } from '../../ports/transport.js'
-import { bindError, boundAddress, formatAddress, type HostPort, parseAddress } from './address.js'
+import { type Advertised, bindError, boundAddress } from './address.js'
 import { checkCookies } from './keys.js'
 import { Opener, Sealer } from './seal.js'
 
-export interface UdpDatagramTransportOptions {
+export interface UdpDatagramTransportOptions extends Advertised {
   /** Where to bind. Port 0 lets the system choose. */
   readonly host: string
   readonly port: number
-  /** Host that others are told, where it differs from the bound one. */
-  readonly advertiseHost?: string | undefined
   /** The first seals, all open: that is how a cookie is changed without a gap. */
   readonly cookies: readonly Uint8Array[]
   /** Before sealing, which adds 33. Default 1,400: fits an Ethernet frame. At most 65,000, where the path carries it. */
@@ -55,7 +54,7 @@ export class UdpDatagramTransport implements DatagramTransport {
   }
 
   async open(): Promise<Address> {
-    const { host, port, advertiseHost } = this.options
+    const { host, port } = this.options
     const socket = createSocket({
       type: isIPv6(host) ? 'udp6' : 'udp4',
       recvBufferSize: socketBufferBytes,
@@ -77,7 +76,7 @@ export class UdpDatagramTransport implements DatagramTransport {
     })
     socket.on('message', (bytes, from) => this.receive(bytes, from.address, from.port))
     this.socket = socket
-    return boundAddress(socket.address(), advertiseHost)
+    return boundAddress(socket.address(), this.options)
   }
 
   send(to: Address, datagram: Uint8Array): void {

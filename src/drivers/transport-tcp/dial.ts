@@ -3,7 +3,7 @@
  * said here once; when to try again is the peer's business.
  */
 import { connect, createSecureContext, type SecureContext, type TLSSocket } from 'node:tls'
-import { parseAddress } from './address.js'
+import { parseAddress } from '../../core/kernel/address.js'
 import { type CookieKey, pskIdentity } from './keys.js'
 
 export const tlsCiphers = 'TLS_AES_128_GCM_SHA256'

@@ -89,8 +89,8 @@ export class TcpFrameTransport implements FrameTransport, ConnectionOwner, Pool 
   }
 
   async open(hello: Omit<Hello, 'address'>): Promise<Address> {
-    const { host, port, advertiseHost } = this.options
-    const address = boundAddress(await this.listener.open(host, port), advertiseHost)
+    const { host, port } = this.options
+    const address = boundAddress(await this.listener.open(host, port), this.options)
     this.hello = { ...hello, address }
     this.sweeper = setInterval(() => this.sweep(), sweepMs)
     this.sweeper.unref()

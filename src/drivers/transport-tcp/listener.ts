@@ -2,10 +2,12 @@
  * The listening side: accepts TLS 1.3 with the pre-shared key, and keeps strangers cheap: a deadline for the handshake,
  * limits on connections and on handshakes per remote address. What is said after the handshake is not its business.
  */
+
 import { type AddressInfo, createServer, type Server, type Socket } from 'node:net'
 import { performance } from 'node:perf_hooks'
 import { createServer as createTlsServer, type TLSSocket, type Server as TlsServer } from 'node:tls'
-import { bindError, formatAddress } from './address.js'
+import { formatAddress } from '../../core/kernel/address.js'
+import { bindError } from './address.js'
 import { tlsCiphers } from './dial.js'
 import { type CookieKey, readPskIdentity } from './keys.js'
 

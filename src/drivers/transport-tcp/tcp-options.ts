@@ -1,11 +1,11 @@
 /** What a {@link TcpFrameTransport} can be told. Nothing here does anything. */
+import type { Advertised } from './address.js'
+
 /** Every limit has a default; time in ms, sizes in bytes. */
-export interface TcpFrameTransportOptions {
+export interface TcpFrameTransportOptions extends Advertised {
   /** Where to bind. Port 0 lets the system choose. */
   readonly host: string
   readonly port: number
-  /** Host that others are told, where it differs from the bound one. */
-  readonly advertiseHost?: string | undefined
   /** The first is shown when dialling, all are accepted: that is how a cookie is changed without a gap. */
   readonly cookies: readonly Uint8Array[]
   /** What may wait for one peer: over it `send` says full, `request` fails as overloaded. Default 32 MiB. */
