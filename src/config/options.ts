@@ -288,7 +288,7 @@ export const options: readonly Option[] = [
     min: 0,
     max: 1_000_000,
     unit: 'per second',
-    default: 5_000,
+    default: 10_000,
     doc: 'HTTP requests of one token, or of one address without; 0 for no limit. Loopback without tokens is never limited. Too low: a busy client is told to wait (429); too high: one client can keep the node from the others',
   },
   {
@@ -297,7 +297,7 @@ export const options: readonly Option[] = [
     kind: 'integer',
     min: 1,
     max: 1_000_000,
-    default: 10_000,
+    default: 20_000,
     doc: 'requests of one client that may come at once, before the rate limit counts',
   },
   {

@@ -129,6 +129,33 @@ describe('how an answer becomes an exit code', () => {
   })
 })
 
+describe('tokens', () => {
+  test('are made, listed and removed; the secret is all that standard output has', async () => {
+    const env = { SKEIN_TOKEN_FILE: join(dir, 'tokens') }
+    const made = await skein(['token', 'create', '--role', 'viewer', '--name', 'me'], env)
+    expect(made.stdout).toMatch(/^skein_[A-Za-z0-9_-]{43}\n$/)
+    expect(made.stderr).toMatch(/not shown again/)
+    expect((await skein(['token', 'create', '--role', 'viewer', '--name', 'me'], env)).code).toBe(5)
+    expect((await skein(['token', 'create', '--role', 'king', '--name', 'x'], env)).code).toBe(2)
+    expect((await skein(['token', 'create', '--role', 'admin', '--name', 'a b'], env)).code).toBe(2)
+    const { stdout } = await skein(['token', 'ls', '--json'], env)
+    expect(JSON.parse(stdout)).toEqual({ tokens: [{ name: 'me', role: 'viewer' }], count: 1 })
+    expect((await skein(['token', 'remove', 'me'], env)).code).toBe(0)
+    expect((await skein(['token', 'remove', 'me'], env)).code).toBe(4)
+  })
+
+  test('the audit log and whoami are one line each', async () => {
+    const entry = { hlc: '0'.repeat(24), at: 'T', node: 'n1', who: 'me', role: 'admin', via: 'token' }
+    const call = { address: 'h', method: 'POST', route: '/r', target: '/t?x', status: 200, request: '1' }
+    const body = { entries: [{ ...entry, ...call, count: 3, since: 'S' }], count: 1, next_cursor: 'abc' }
+    const { stdout, stderr } = await skein(['audit', '--addr', await withStatus(200, body)])
+    expect(stdout).toBe('T  n1  me (admin) from h  POST /t?x  200  3 times since S\n')
+    expect(stderr).toMatch(/--after abc/)
+    const me = { required: true, name: 'me', role: 'viewer', via: 'token', expires_at: null }
+    expect((await skein(['whoami', '--addr', await withStatus(200, me)])).stdout).toBe('me, viewer\n')
+  })
+})
+
 describe('what is printed', () => {
   test('tables line up and have no colours when nobody looks', async () => {
     const nodes = [

@@ -11,6 +11,7 @@ import { fileURLToPath } from 'node:url'
 import { type Browser, chromium, type Page } from 'playwright-core'
 import { build } from 'vite'
 import { afterAll, beforeAll, describe, expect, it } from 'vitest'
+import { createToken } from '../../src/keys/tokens.js'
 import { createNode } from '../../src/runtime/create-node.js'
 import type { SkeinNode } from '../../src/runtime/node-api.js'
 
@@ -121,9 +122,50 @@ describe.skipIf(!hasBrowser)('the dashboard of a real node', () => {
     }, expected)
   })
 
+  it('asks for a token where one is needed, shows who is looking, and lets go', async () => {
+    const tokenFile = join(directory, 'tokens')
+    const secret = createToken(tokenFile, 'viewer', 'grace')
+    const guarded = await createNode({
+      nodeId: 'guarded',
+      dataDir: join(directory, 'guarded', 'node-1'),
+      port: 0,
+      peerPort: 0,
+      threads: 'inline',
+      tokenFile,
+      logLevel: 'silent',
+    })
+    // What the browser says of a 401 is expected, and nothing else.
+    const expected = /status of 401/
+    await withPage(
+      async (page) => {
+        const field = page.getByLabel('Token')
+        await field.fill('not a token', { timeout: seeDeadlineMs })
+        await page.getByRole('button', { name: 'Log in' }).click()
+        await page.getByRole('alert').filter({ hasText: '(401)' }).waitFor({ timeout: seeDeadlineMs })
+        await field.fill(secret)
+        await page.keyboard.press('Enter')
+        const row = page.locator('[data-node="guarded"]')
+        await row.getByText('online').waitFor({ timeout: seeDeadlineMs })
+        await page.getByTestId('live').filter({ hasText: 'live' }).waitFor({ timeout: seeDeadlineMs })
+        expect(await page.getByTestId('who').textContent()).toContain('grace (viewer)')
+        await page.reload()
+        await row.getByText('online').waitFor({ timeout: seeDeadlineMs })
+        await page.getByRole('button', { name: 'Log out' }).click()
+        await field.waitFor({ timeout: seeDeadlineMs })
+        expect(await row.count()).toBe(0)
+      },
+      expected,
+      guarded,
+    ).finally(() => guarded.stop())
+  })
+
   /** Opens the page and, at the end, wants silence from the console and from the policy. */
-  async function withPage(look: (page: Page) => Promise<void>, expected?: RegExp): Promise<void> {
-    if (browser === undefined || node === undefined) throw new Error('the node or the browser did not start')
+  async function withPage(
+    look: (page: Page) => Promise<void>,
+    expected?: RegExp,
+    of: SkeinNode | undefined = node,
+  ): Promise<void> {
+    if (browser === undefined || of === undefined) throw new Error('the node or the browser did not start')
     const page = await browser.newPage({ viewport: { width: 1440, height: 1030 } })
     const complaints: string[] = []
     page.on('console', (message) => {
@@ -133,7 +175,7 @@ describe.skipIf(!hasBrowser)('the dashboard of a real node', () => {
     page.on('pageerror', (error) => complaints.push(error.message))
     try {
       await serveSite(page, join(directory, 'site'))
-      await page.goto(`http://${node.self.httpAddress}/`, { timeout: seeDeadlineMs })
+      await page.goto(`http://${of.self.httpAddress}/`, { timeout: seeDeadlineMs })
       await look(page)
     } finally {
       await page.close()
