@@ -103,6 +103,32 @@ function viewRoutes(node: SkeinNode, watch: WatchHub): Route[] {
     }),
     route({
       method: 'GET',
+      path: '/api/cluster/ownership',
+      role: 'viewer',
+      summary: 'Who served which shard under which epoch, and what the auditor found wrong',
+      answers: { 200: { description: 'Tenures and alarms', schema: contract.ownershipSchema } },
+      handle: async () => {
+        const { auditor, alarms, tenures } = await node.cluster.ownership()
+        return {
+          body: {
+            auditor,
+            alarms: alarms.map((a) => ({ ...a })),
+            tenures: tenures.map((t) => ({
+              shard: t.shard,
+              epoch: t.epoch,
+              node_id: t.nodeId,
+              lease: t.lease,
+              opened_at: new Date(t.openedAtMs).toISOString(),
+              closed_at: t.closedAtMs === 0 ? null : new Date(t.closedAtMs).toISOString(),
+              acknowledged: t.acknowledged,
+            })),
+            count: tenures.length,
+          },
+        }
+      },
+    }),
+    route({
+      method: 'GET',
       path: '/api/cluster/clock',
       role: 'viewer',
       summary: 'The hybrid clock and the skew of the others',

@@ -347,6 +347,32 @@ export const reachabilitySchema = named(
     count,
   }),
 )
+export const ownershipSchema = named(
+  'Ownership',
+  z.object({
+    auditor: z.string(),
+    alarms: z.array(
+      z.object({
+        rule: z.enum(['two_owners', 'not_assigned', 'past_seal']),
+        shard: count,
+        epoch: count,
+        detail: z.string(),
+      }),
+    ),
+    tenures: z.array(
+      z.object({
+        shard: count,
+        epoch: count,
+        node_id: z.string(),
+        lease: z.string(),
+        opened_at: time,
+        closed_at: time.nullable(),
+        acknowledged: count,
+      }),
+    ),
+    count,
+  }),
+)
 export const clockSchema = named(
   'Clock',
   z.object({

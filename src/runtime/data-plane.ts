@@ -37,7 +37,7 @@ export interface DataPlaneWorld {
   /** Events acknowledged just now on this node, for tails and consumers. */
   acknowledged(events: readonly AcknowledgedEvent[]): void
   shardOpened(shard: ShardId): void
-  shardGone(shard: ShardId): void
+  shardGone(shard: ShardId, epoch: Epoch): void
   count(outcome: 'accepted' | 'duplicate' | 'rejected', events: number): void
   countForward(outcome: 'ok' | 'unknown' | 'unreachable'): void
   observeAppend(seconds: number): void
@@ -186,8 +186,9 @@ export class DataPlane {
   }
 
   private forget(shard: ShardId): void {
+    const open = this.opened.get(shard)
     this.opened.delete(shard)
-    this.world.shardGone(shard)
+    if (open !== undefined) this.world.shardGone(shard, open.epoch)
   }
 
   async relinquish(): Promise<void> {

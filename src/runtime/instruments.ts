@@ -22,6 +22,7 @@ export class Instruments implements Metrics {
   private readonly suspicions: Counter<'outcome'>
   private readonly leaderChanges: Counter
   private readonly leasesLost: Counter
+  private readonly ownershipAlarms: Counter
   private readonly append: Histogram
 
   constructor(sources: InstrumentSources) {
@@ -53,6 +54,11 @@ export class Instruments implements Metrics {
     this.leasesLost = new Counter({
       name: 'skein_leases_lost_total',
       help: 'Leases this process lost',
+      registers,
+    })
+    this.ownershipAlarms = new Counter({
+      name: 'skein_ownership_alarms_total',
+      help: 'Times the auditor found what correct code cannot do; any is a bug',
       registers,
     })
     this.append = new Histogram({
@@ -170,6 +176,7 @@ export class Instruments implements Metrics {
     else if (event === 'member.failed') this.suspicions.labels('failed').inc()
     else if (event === 'leader.elected') this.leaderChanges.inc()
     else if (event === 'lease.lost') this.leasesLost.inc()
+    else if (event === 'ownership.alarm') this.ownershipAlarms.inc()
   }
 
   text(): Promise<string> {

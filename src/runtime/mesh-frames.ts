@@ -4,7 +4,15 @@ import { SkeinError } from '../core/kernel/error.js'
 import type { EventOutcome, NewEvent } from '../core/routing/events.js'
 import type { StoredEvent } from '../ports/journal.js'
 
-export const meshFrames = { publish: 1, read: 2, tailWanted: 3, tailEvents: 4, sight: 5, audit: 6 } as const
+export const meshFrames = {
+  publish: 1,
+  read: 2,
+  tailWanted: 3,
+  tailEvents: 4,
+  sight: 5,
+  audit: 6,
+  ownership: 7,
+} as const
 
 const packr = new Packr({ useRecords: false })
 

@@ -125,6 +125,28 @@ export interface ClusterStatus {
 }
 
 /** Something that happened, in the vocabulary `member.failed`, `leader.elected`, `lease.lost`, `shards.assigned` … */
+export interface OwnershipView {
+  /** The leader, which audits. */
+  readonly auditor: NodeId
+  /** Since it leads. */
+  readonly alarms: readonly {
+    readonly rule: 'two_owners' | 'not_assigned' | 'past_seal'
+    readonly shard: ShardId
+    readonly epoch: number
+    readonly detail: string
+  }[]
+  /** The last few of each shard, oldest first. `closedAtMs` 0: open, or its node is gone. `acknowledged`: its highest offset, 0 for none. */
+  readonly tenures: readonly {
+    readonly shard: ShardId
+    readonly epoch: number
+    readonly nodeId: NodeId
+    readonly lease: string
+    readonly openedAtMs: number
+    readonly closedAtMs: number
+    readonly acknowledged: number
+  }[]
+}
+
 export interface FeedEvent {
   /** Rises by one per node and process; the resume position of `watch`. */
   readonly seq: number
@@ -334,6 +356,8 @@ export interface SkeinNode extends AsyncDisposable {
       readonly address: string
     }
     history(limit: number): readonly FeedEvent[]
+    /** Who served which shard under which epoch, as every node reported it to the leader, and what the auditor there found wrong. */
+    ownership(): Promise<OwnershipView>
     /** Who sees whom: one row per node, with the error where a node did not answer. */
     reachability(): Promise<
       readonly {

@@ -3,6 +3,7 @@ import { randomBytes } from 'node:crypto'
 import { SkeinError } from '../core/kernel/error.js'
 import { registrationPrefix } from '../core/kernel/registration.js'
 import { jsonEncode } from '../core/kernel/text.js'
+import type { Alarm } from '../core/sharding/ownership-audit.js'
 import { shardOf } from '../core/sharding/shard-map.js'
 import type { Journal } from '../ports/journal.js'
 import type { FrameTransport } from '../ports/transport.js'
@@ -36,6 +37,7 @@ import type {
   SkeinNode,
 } from './node-api.js'
 import { Operations } from './operations.js'
+import { Ownership } from './ownership.js'
 import { pause } from './pause.js'
 import { publishChecked, settled } from './publishing.js'
 import { Retention } from './retention.js'
@@ -82,6 +84,7 @@ export class RunningNode implements SkeinNode {
   private readonly leadership: Leadership
   private readonly operations: Operations
   private readonly retention: Retention
+  private readonly ownership: Ownership
   private readonly instruments: Instruments
   private readonly consumers = new Set<Consumer>()
   private readonly streams = new Set<string>()
@@ -134,15 +137,20 @@ export class RunningNode implements SkeinNode {
       shardClosed: (shard, epoch) => parts.link.tell({ type: 'shard_closed', shard, epoch }),
       acknowledged: (events) => {
         this.tails.acknowledged(events)
+        this.ownership.acknowledged(events)
         for (const { stream } of events) if (this.streams.size < streamsMax) this.streams.add(stream)
         if (this.consumers.size > 0)
           for (const shard of new Set(events.map((e) => e.shard)))
             for (const c of this.consumers) c.acknowledged(shard)
       },
       shardOpened: (shard) => {
+        const epoch = this.plane.epochOf(shard)
+        const lease = this.plane.currentLease()
+        if (epoch !== undefined && lease !== null) this.ownership.opened(shard, epoch, lease)
         for (const c of this.consumers) c.opened(shard)
       },
-      shardGone: (shard) => {
+      shardGone: (shard, epoch) => {
+        this.ownership.closed(shard, epoch)
         for (const c of this.consumers) c.gone(shard)
       },
       count: (outcome, events) => this.instruments.countEvents(outcome, events),
@@ -158,6 +166,14 @@ export class RunningNode implements SkeinNode {
       seals: (shards) => parts.link.call('seals', shards),
     })
     this.retention = this.retentionOf()
+    this.ownership = new Ownership({
+      nodeId: parts.nodeId,
+      mesh: parts.mesh,
+      leader: () => this.leaderForReports(),
+      seals: (shards) => parts.link.call('seals', shards),
+      alarm: (alarm) => this.ownershipAlarm(alarm),
+      note: (level, event, fields) => parts.log(level, event, fields),
+    })
     this.operations = new Operations({
       link: parts.link,
       member: (id) => this.roster.get(id),
@@ -179,6 +195,7 @@ export class RunningNode implements SkeinNode {
         else if (type === meshFrames.sight && reply !== undefined) reply(pack(this.sight()))
         else if (type === meshFrames.audit && reply !== undefined)
           void this.audit.answer(body).then(reply, reply)
+        else if (type === meshFrames.ownership) this.ownership.receive(body, reply)
         else if (type === meshFrames.tailWanted || type === meshFrames.tailEvents)
           this.tails.receive(from, type, body)
         else reply?.(new SkeinError('incompatible', `frame type ${type} is unknown to this node`))
@@ -237,6 +254,22 @@ export class RunningNode implements SkeinNode {
     }
   }
 
+  private leaderForReports(): ReturnType<ConstructorParameters<typeof Ownership>[0]['leader']> {
+    const leader = this.roster.leaderView()
+    if (leader === null) return null
+    const address = this.roster.peerAddress(leader.nodeId)
+    if (leader.isSelf) return 'self'
+    return address === undefined ? null : { nodeId: leader.nodeId, address }
+  }
+
+  /** Correct code never comes here: a person must look at once. */
+  private ownershipAlarm(alarm: Alarm): void {
+    const fields = { ...alarm }
+    this.parts.log('error', 'ownership.alarm', fields)
+    this.instruments.countFeed('ownership.alarm')
+    this.feed.push({ atMs: Date.now(), nodeId: this.parts.nodeId, event: 'ownership.alarm', fields })
+  }
+
   private retentionOf(): Retention {
     const { config, journal, link, log } = this.parts
     return new Retention({
@@ -279,6 +312,7 @@ export class RunningNode implements SkeinNode {
       case 'routing':
         this.roster.leader = message.leader
         this.plane.routing(message.map)
+        this.ownership.routing(message.map)
         this.leadership.update(message.leads && message.leader !== null ? message.leader.term : null)
         if (message.lifecycle === 'active') this.onActive()
         break
@@ -560,6 +594,7 @@ export class RunningNode implements SkeinNode {
         address: owner === null ? '' : (this.roster.get(owner)?.httpAddress ?? ''),
       }
     },
+    ownership: () => this.ownership.ask(),
     history: (limit) => this.feed.history(limit),
     watch: (afterSeq, onEvent) => this.feed.watch(afterSeq, onEvent),
     reachability: () => this.reachability(),
@@ -690,6 +725,7 @@ export class RunningNode implements SkeinNode {
     for (const timer of this.timers) clearInterval(timer)
     this.leadership.end()
     this.tails.close()
+    this.ownership.close()
     this.operations.close()
     this.plane.close()
     await this.parts.shutDown()
