@@ -58,7 +58,8 @@ module.exports = {
     },
     {
       name: 'keys-are-the-ground-of-the-doors',
-      comment: 'secrets and their files: the kernel, node: and npm; roles are pure, for the contract and the dashboard',
+      comment:
+        'secrets and their files: the kernel, node: and npm; roles are pure, for the contract and the dashboard',
       severity: 'error',
       from: { path: '^src/keys/' },
       to: { path: '^src/', pathNot: `^src/keys/|${core}kernel/` },
@@ -74,7 +75,10 @@ module.exports = {
       comment: 'the facade of the runtime, the kernel, the version, and its own contract',
       severity: 'error',
       from: { path: '^src/http/' },
-      to: { path: '^src/', pathNot: `^src/(http|keys)/|^src/runtime/node-api\\.ts$|${core}(kernel/|version\\.ts$)` },
+      to: {
+        path: '^src/',
+        pathNot: `^src/(http|keys)/|^src/runtime/node-api\\.ts$|${core}(kernel/|version\\.ts$)`,
+      },
     },
     {
       name: 'config-sees-the-facade',

@@ -168,13 +168,13 @@ export const options: readonly Option[] = [
     allowed: '8 to 1024 characters; 32 random bytes in hex are better',
     older: [{ name: 'MESHER_COOKIE' }],
     isSecret: true,
-    doc: 'shared secret of the cluster; without one, the nodes of a host share a generated file. On a command line others can read it: prefer the file',
+    doc: 'shared secret of the cluster; without one, the nodes of a host share a generated file. On a command line others can read it: prefer the file. Shorter than 32 bytes: whoever records one handshake can guess it, and the log says so',
   },
   {
     key: 'cookieFile',
     flag: 'cookie-file',
     kind: 'text',
-    doc: 'file with the cookie, readable by its owner only',
+    doc: 'file with the cookie, readable by its owner only, made by `skein cookie --file`; two lines while it is being changed, the first shown, both accepted. Looked at again when it changes',
   },
   {
     key: 'tokenFile',

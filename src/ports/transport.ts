@@ -5,6 +5,17 @@
  */
 import type { Address, NodeId } from '../core/kernel/brand.js'
 
+/** What membership is proved with. */
+export interface TransportKeys {
+  /** The first is shown, all are accepted. */
+  readonly cookies: readonly Uint8Array[]
+}
+
+/** A driver whose keys can be changed while it runs. What was set up with a key that is no longer among them ends, in good order. */
+export interface Rekeyable {
+  rekey(keys: TransportKeys): void
+}
+
 export interface DatagramTransport extends AsyncDisposable {
   /** Binds; returns the address that others can send to. Throws `port_in_use`, `bad_address`. */
   open(): Promise<Address>

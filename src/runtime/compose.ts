@@ -18,7 +18,7 @@ import type { DiscoverySource } from '../ports/discovery.js'
 import type { Journal } from '../ports/journal.js'
 import type { LifeLocks } from '../ports/life-lock.js'
 import type { Store } from '../ports/store.js'
-import type { FrameTransport } from '../ports/transport.js'
+import type { FrameTransport, Rekeyable } from '../ports/transport.js'
 import type { ControlSetup, ControlToMain, MainToControl } from './control-messages.js'
 import { ControlPlane } from './control-plane.js'
 
@@ -78,7 +78,9 @@ export function makeDiscovery(source: string): DiscoverySource {
   )
 }
 
-export function makeMesh(options: ConstructorParameters<typeof TcpFrameTransport>[0]): FrameTransport {
+export function makeMesh(
+  options: ConstructorParameters<typeof TcpFrameTransport>[0],
+): FrameTransport & Rekeyable {
   return new TcpFrameTransport(options)
 }
 

@@ -9,6 +9,7 @@ import type { Evidence, Lifecycle, MemberRecord, MemberStatus, Telemetry } from 
 import type { Command, NodeOptions } from '../core/node/node-types.js'
 import type { SealFound, SealWanted } from '../core/sharding/holder.js'
 import type { Seals, ShardMap } from '../core/sharding/shard-map.js'
+import type { TransportKeys } from '../ports/transport.js'
 
 export interface MemberSnapshot {
   readonly record: MemberRecord
@@ -127,6 +128,7 @@ export type MainToControl =
       readonly detail: string
     }
   | { readonly type: 'dial_refused'; readonly address: string; readonly detail: string }
+  | { readonly type: 'rekey'; readonly keys: TransportKeys }
   | { readonly type: 'close' }
 
 /** How a control plane is started: everything is data, so that a worker can be told. */

@@ -14,7 +14,7 @@ import { readSeals } from '../core/sharding/shard-map.js'
 import type { DiscoverySource } from '../ports/discovery.js'
 import type { LifeLocks } from '../ports/life-lock.js'
 import type { Store } from '../ports/store.js'
-import type { ConnectionEvent, DatagramTransport, FrameTransport } from '../ports/transport.js'
+import type { ConnectionEvent, DatagramTransport, FrameTransport, Rekeyable } from '../ports/transport.js'
 import {
   type ControlCalls,
   type ControlSetup,
@@ -33,8 +33,8 @@ import { StoreLink } from './store-link.js'
 /** The drivers it runs on; `compose.ts` chooses them. */
 export interface ControlDrivers {
   readonly store: Store
-  readonly datagrams: DatagramTransport
-  readonly streams: FrameTransport
+  readonly datagrams: DatagramTransport & Rekeyable
+  readonly streams: FrameTransport & Rekeyable
   readonly lifeLocks: LifeLocks
   readonly discovery: readonly DiscoverySource[]
 }
@@ -147,6 +147,10 @@ export class ControlPlane {
       case 'connection_lost':
       case 'dial_refused':
         this.feedMembership(message)
+        break
+      case 'rekey':
+        this.drivers.datagrams.rekey(message.keys)
+        this.drivers.streams.rekey(message.keys)
         break
       case 'close':
         void this.close()

@@ -12,7 +12,9 @@ import { parseAddress } from '../core/kernel/address.js'
 import { SkeinError } from '../core/kernel/error.js'
 import { version } from '../core/version.js'
 import { createHttpServer } from '../http/server.js'
+import { CookieKeeper, cookieBytesWanted } from '../keys/cookie.js'
 import { TokenKeeper } from '../keys/tokens.js'
+import type { TransportKeys } from '../ports/transport.js'
 import { type AdvertisedAddress, advertisedAddress, advertisedHttp } from './advertised.js'
 import { AuditLog } from './audit-log.js'
 import { makeJournal, makeLifeLocks, makeMesh, type RunningControl, runControl } from './compose.js'
@@ -20,7 +22,7 @@ import { ControlLink } from './control-link.js'
 import type { ControlSetup, ControlToMain } from './control-messages.js'
 import { protocolMax, protocolMin } from './control-plane.js'
 import { HlcKeeper } from './hlc-keeper.js'
-import { loadCookie, openIdentity } from './identity.js'
+import { openIdentity } from './identity.js'
 import { makeLog } from './log.js'
 import { RunningNode } from './node.js'
 import type { NodeConfig, SkeinNode } from './node-api.js'
@@ -93,9 +95,9 @@ async function start(config: NodeConfig, undo: (() => Promise<unknown> | unknown
   })
   const { nodeId, bootId } = identity
   const log = makeLog(config, nodeId)
-  const cookies = [
-    loadCookie({ cookie: config.cookie, cookieFile: config.cookieFile, sharedDir: dirname(config.dataDir) }),
-  ]
+  let rekey = (_: TransportKeys): void => {}
+  const cookies = followCookies(config, log, (keys) => rekey(keys))
+  undo.push(() => cookies.close())
   const clock = HlcKeeper.open(config.dataDir, bootId)
   undo.push(() => clock.close())
   const auditLog = new AuditLog({
@@ -126,7 +128,7 @@ async function start(config: NodeConfig, undo: (() => Promise<unknown> | unknown
     port: config.peerPort,
     advertiseHost: advertised.host,
     advertisePort: advertised.port,
-    cookies,
+    cookies: cookies.current,
     onNote: (event, fields) => log('warn', event, fields),
   })
   const peerAddress = await mesh.open({
@@ -158,7 +160,7 @@ async function start(config: NodeConfig, undo: (() => Promise<unknown> | unknown
   })
   const running = node
   const httpAddress = config.http
-    ? await serveHttp(config, advertised, running, () => cookies, log, undo)
+    ? await serveHttp(config, advertised, running, () => cookies.current, log, undo)
     : ''
 
   const early: ControlToMain[] = []
@@ -170,7 +172,7 @@ async function start(config: NodeConfig, undo: (() => Promise<unknown> | unknown
       peerAddress,
       advertised,
       httpAddress,
-      cookies,
+      cookies: cookies.current,
       journalIdentity: journal.info.identity,
       lifeLock: identity.lifeLock.locator,
     }),
@@ -183,6 +185,12 @@ async function start(config: NodeConfig, undo: (() => Promise<unknown> | unknown
   )
   const started = control
   undo.push(() => started.close())
+  rekey = (keys) => {
+    mesh.rekey(keys)
+    link.tell({ type: 'rekey', keys })
+  }
+  // What changed while the start was under way.
+  rekey({ cookies: cookies.current })
   for (const message of early) running.control(message)
   // Who would not have us says so on the first connection, with the reason.
   for (const peer of config.peers) mesh.redial(peer)
@@ -225,6 +233,29 @@ async function serveHttp(
   const bound = await server.listen()
   undo.push(() => server.close())
   return advertisedHttp(bound, advertised)
+}
+
+function followCookies(
+  config: NodeConfig,
+  log: ReturnType<typeof makeLog>,
+  rekey: (keys: TransportKeys) => void,
+): CookieKeeper {
+  const { cookie, cookieFile, dataDir } = config
+  return new CookieKeeper(
+    { cookie, cookieFile, sharedFile: join(dirname(dataDir), 'cookie') },
+    {
+      changed: (cookies) => {
+        log('info', 'cookies.changed', { cookies: cookies.length })
+        rekey({ cookies })
+      },
+      refused: (detail) =>
+        log('error', 'cookies.unusable', { detail, effect: 'those read before stay in force' }),
+      weak: (bytes) => {
+        const detail = `this cookie can be guessed by whoever records one handshake: make one of ${cookieBytesWanted} random bytes with skein cookie`
+        log('warn', 'cookie.weak', { bytes, detail })
+      },
+    },
+  )
 }
 
 function followTokens(path: string, log: ReturnType<typeof makeLog>): TokenKeeper {

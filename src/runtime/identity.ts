@@ -1,4 +1,4 @@
-/** What a node finds or makes in its data directory before anything runs: the directory itself, its id, its boot, its locks, the host's cookie. */
+/** What a node finds or makes in its data directory before anything runs: the directory itself, its id, its boot, its locks. */
 import { randomBytes } from 'node:crypto'
 import {
   accessSync,
@@ -8,12 +8,11 @@ import {
   mkdirSync,
   openSync,
   readFileSync,
-  statSync,
   unlinkSync,
   writeSync,
 } from 'node:fs'
 import { hostname } from 'node:os'
-import { dirname, join, resolve } from 'node:path'
+import { join, resolve } from 'node:path'
 import { asBootId, type BootId } from '../core/kernel/brand.js'
 import { isSkeinError, SkeinError } from '../core/kernel/error.js'
 import type { LifeLock, LifeLocks } from '../ports/life-lock.js'
@@ -108,44 +107,6 @@ function settleId(dataDir: string, wantedId: string | undefined): string {
   const id = wantedId ?? `${host}-${randomBytes(3).toString('hex')}`
   writeDurably(path, `${id}\n`, 'w')
   return id
-}
-
-/**
- * The cookie: given, in a file that is given, or in the file that the nodes of this host share, made at first use. Errors: `bad_cookie`.
- */
-export function loadCookie(options: {
-  readonly cookie?: string | undefined
-  readonly cookieFile?: string | undefined
-  readonly sharedDir: string
-}): Uint8Array {
-  if (options.cookie !== undefined) return checkCookie(Buffer.from(options.cookie), '--cookie')
-  if (options.cookieFile !== undefined) {
-    const text = readIfThere(options.cookieFile)
-    if (text === undefined)
-      throw new SkeinError('bad_cookie', `cookie file ${options.cookieFile} does not exist`)
-    return checkCookie(Buffer.from(text.trim()), options.cookieFile)
-  }
-  const path = join(options.sharedDir, 'cookie')
-  mkdirSync(dirname(path), { recursive: true, mode: 0o700 })
-  try {
-    writeDurably(path, `${randomBytes(32).toString('hex')}\n`, 'wx')
-  } catch (error) {
-    if ((error as NodeJS.ErrnoException).code !== 'EEXIST')
-      throw new SkeinError('data_dir_unusable', `cookie file ${path} cannot be made`, { cause: error })
-  }
-  const mode = statSync(path).mode & 0o077
-  if (mode !== 0)
-    throw new SkeinError('bad_cookie', `cookie file ${path} can be read by others: chmod 600 ${path}`)
-  return checkCookie(Buffer.from((readIfThere(path) ?? '').trim()), path)
-}
-
-function checkCookie(cookie: Buffer, where: string): Uint8Array {
-  if (cookie.length < 8)
-    throw new SkeinError(
-      'bad_cookie',
-      `the cookie in ${where} has ${cookie.length} bytes; at least 8 are needed, 32 random ones are better`,
-    )
-  return cookie
 }
 
 function readIfThere(path: string): string | undefined {

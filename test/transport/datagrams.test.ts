@@ -59,6 +59,18 @@ describe('sealed datagrams', () => {
     expect(a.got).toEqual([])
   })
 
+  it('of a cookie that was dropped are refused, though their sender was known', () => {
+    const [old, fresh] = [Buffer.from('old'), Buffer.from('new')]
+    const opener = new Opener([old], randomBytes(8))
+    const sealer = new Sealer(old)
+    expect(opener.open(sealer.seal(Buffer.from('1')), 0)).toBeDefined()
+    opener.rekey([old, fresh], randomBytes(8))
+    expect(opener.open(sealer.seal(Buffer.from('2')), 0)).toBeDefined()
+    expect(opener.open(new Sealer(fresh).seal(Buffer.from('3')), 0)).toBeDefined()
+    opener.rekey([fresh], randomBytes(8))
+    expect(opener.open(sealer.seal(Buffer.from('4')), 0)).toBeUndefined()
+  })
+
   it('of another cookie are refused, of an older one opened', async () => {
     const older = Buffer.from('older')
     const [a, b, c, d] = await Promise.all([

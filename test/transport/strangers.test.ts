@@ -49,6 +49,38 @@ describe('strangers at the peer port', () => {
     expect(await codeOf(c.transport.request(b.address, 1, body, within))).toBe('ok')
   })
 
+  it('of yesterday, whose cookie was dropped, end in good order; those with the new one go on', async () => {
+    const [old, fresh] = [Buffer.from('old'), Buffer.from('new')]
+    let answer: ((body: Uint8Array) => void) | undefined
+    const a = await nodes.open('a', { cookies: [old] }, {}, ({ body: asked, reply }) => {
+      if (asked.length === 0) answer = reply
+      else reply?.(asked)
+    })
+    const b = await nodes.open('b', { cookies: [old] })
+    const c = await nodes.open('c', { cookies: [old] })
+    b.transport.keep(a.address)
+    expect(await codeOf(c.transport.request(a.address, 1, body, within))).toBe('ok')
+    const pending = codeOf(b.transport.request(a.address, 1, new Uint8Array(0), { timeoutMs: 10_000 }))
+    await until(
+      'the request',
+      () => answer !== undefined,
+      () => b.transport.peers(),
+    )
+    for (const { transport } of [a, b]) transport.rekey({ cookies: [old, fresh] })
+    for (const { transport } of [a, b]) transport.rekey({ cookies: [fresh, old] })
+    for (const { transport } of [a, b]) transport.rekey({ cookies: [fresh] })
+    expect(await codeOf(b.transport.request(a.address, 1, body, within))).toBe('ok')
+    answer?.(body)
+    expect(await pending).toBe('ok')
+    await until(
+      'c gone',
+      () => c.events.some(({ type }) => type === 'closed'),
+      () => c.events,
+    )
+    expect(await codeOf(c.transport.request(a.address, 1, body, within))).toBe('peer_unreachable')
+    expect(b.events.map(({ type }) => type)).toEqual(['up'])
+  })
+
   it('that send garbage are counted, noted and closed, and harm nobody', async () => {
     const a = await nodes.open('a', { handshakeTimeoutMs: 150 })
     const b = await nodes.open('b')

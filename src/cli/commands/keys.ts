@@ -3,6 +3,13 @@ import { mkdirSync } from 'node:fs'
 import { dirname } from 'node:path'
 import type { Command } from 'commander'
 import { isSkeinError } from '../../core/kernel/error.js'
+import {
+  createCookieFile,
+  makeCookie,
+  type RotationStep,
+  rotateCookieFile,
+  rotationSteps,
+} from '../../keys/cookie.js'
 import { accessRoles } from '../../keys/roles.js'
 import { createToken, isTokenName, loadTokens, removeToken, tokenNameAllowed } from '../../keys/tokens.js'
 import { CliFailure, exitCodes } from '../exit.js'
@@ -24,10 +31,61 @@ export function addKeys(program: Command): void {
       .requiredOption('--role <role>', `what it may do: ${accessRoles.join(', ')}`)
       .requiredOption('--name <name>', `who it is for, as the audit log says: ${tokenNameAllowed}`),
   ).action(create)
+  addCookie(program)
   withFile(token.command('ls').description('names and roles')).action(list)
   withFile(token.command('remove <name>').description('end a token and every log-in made with it')).action(
     remove,
   )
+}
+
+interface CookieOptions {
+  readonly file?: string
+  readonly json?: boolean
+}
+
+function addCookie(program: Command): void {
+  const cookie = program
+    .command('cookie')
+    .description('make a cookie, the secret that makes nodes one cluster: printed, or put in a new file')
+    .option('--file <file>', 'make this file, for --cookie-file; it must not exist')
+    .option('--json', 'print it as JSON')
+    .action(makeOne)
+  cookie
+    .command('rotate <step>')
+    .description(
+      'change the cookie of a running cluster: add, use, drop; each step must be in the file of every node before the next',
+    )
+    .action((step: string, _: unknown, command: Command) => rotate(step, command.optsWithGlobals()))
+}
+
+function makeOne(o: CookieOptions): void {
+  if (o.file === undefined) {
+    const cookie = makeCookie()
+    if (o.json === true) printJson({ cookie })
+    else print(cookie)
+    return
+  }
+  const { file } = o
+  if (!inWords(() => createCookieFile(file)))
+    throw new CliFailure(exitCodes.conflict, `conflict: ${file} exists; a cookie is not written over`)
+  if (o.json === true) printJson({ file })
+  else print(`${file} has a new cookie; give all nodes of the cluster a copy with --cookie-file`)
+}
+
+const stepWords: Readonly<Record<RotationStep, string>> = {
+  add: 'has a second cookie, accepted but not shown: bring this file to every node, then use it',
+  use: 'shows the new cookie and accepts the old one: bring this file to every node, then drop the old one',
+  drop: 'has the new cookie alone: bring this file to every node, and the old one is worth nothing',
+}
+
+function rotate(given: string, o: CookieOptions): void {
+  const step = rotationSteps.find((each) => each === given)
+  if (step === undefined) throw usage(`rotate: one of ${rotationSteps.join(', ')} expected, got "${given}"`)
+  const { file } = o
+  if (file === undefined) throw usage('rotate: --file is missing')
+  inWords(() => rotateCookieFile(file, step))
+  if (o.json === true) printJson({ file, step })
+  else print(`${file} ${stepWords[step]}`)
 }
 
 function withFile(command: Command): Command {

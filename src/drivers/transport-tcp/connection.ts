@@ -53,6 +53,8 @@ export class Connection implements Lane {
   readonly remote: string
   /** Address that was dialled; empty for an inbound one. */
   readonly dialled: string
+  /** Which of our keys it was made with. */
+  readonly keyId: string
   readonly waiting = new Fifo<InboundRequest>()
   isInTurn = false
   /** What the other end said of itself, once it was accepted: from then on frames flow. */
@@ -81,10 +83,11 @@ export class Connection implements Lane {
   private owedBytes = 0
   private closeDetail = 'the connection ended'
 
-  constructor(socket: TLSSocket, dialled: string, owner: ConnectionOwner) {
+  constructor(socket: TLSSocket, dialled: string, keyId: string, owner: ConnectionOwner) {
     this.socket = socket
     this.owner = owner
     this.dialled = dialled
+    this.keyId = keyId
     this.isInbound = dialled === ''
     this.remote = socket.remoteAddress ?? ''
     this.outbox = new Outbox(socket)

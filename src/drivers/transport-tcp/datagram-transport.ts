@@ -7,7 +7,7 @@ import { isIPv6 } from 'node:net'
 import { performance } from 'node:perf_hooks'
 import { formatAddress, type HostPort, parseAddress } from '../../core/kernel/address.js'
 import type { Address } from '../../core/kernel/brand.js'
-import type { DatagramTransport } from '../../ports/transport.js'
+import type { DatagramTransport, Rekeyable, TransportKeys } from '../../ports/transport.js'
 import { type Advertised, bindError, boundAddress } from './address.js'
 import { checkCookies } from './keys.js'
 import { Opener, Sealer } from './seal.js'
@@ -27,10 +27,11 @@ const socketBufferBytes = 1 << 20
 const sendQueueBytesMax = 1 << 20
 const targetsMax = 4_096
 
-export class UdpDatagramTransport implements DatagramTransport {
+export class UdpDatagramTransport implements DatagramTransport, Rekeyable {
   readonly datagramBytesMax: number
   private readonly options: UdpDatagramTransportOptions
-  private readonly sealer: Sealer
+  private sealer: Sealer
+  private cookie: Uint8Array
   private readonly opener: Opener
   private readonly targets = new Map<Address, HostPort | undefined>()
   private socket: Socket | undefined
@@ -49,8 +50,19 @@ export class UdpDatagramTransport implements DatagramTransport {
     checkCookies(options.cookies)
     this.options = options
     this.datagramBytesMax = Math.min(options.datagramBytesMax ?? datagramBytesDefault, 65_000)
-    this.sealer = new Sealer(options.cookies[0] as Uint8Array)
+    this.cookie = options.cookies[0] as Uint8Array
+    this.sealer = new Sealer(this.cookie)
     this.opener = new Opener(options.cookies, this.sealer.salt)
+  }
+
+  rekey({ cookies }: TransportKeys): void {
+    checkCookies(cookies)
+    const first = cookies[0] as Uint8Array
+    if (Buffer.compare(first, this.cookie) !== 0) {
+      this.cookie = first
+      this.sealer = new Sealer(first)
+    }
+    this.opener.rekey(cookies, this.sealer.salt)
   }
 
   async open(): Promise<Address> {

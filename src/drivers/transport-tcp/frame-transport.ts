@@ -18,6 +18,8 @@ import type {
   FrameTransport,
   Hello,
   PeerStats,
+  Rekeyable,
+  TransportKeys,
 } from '../../ports/transport.js'
 import { boundAddress } from './address.js'
 import { Connection, type ConnectionOwner } from './connection.js'
@@ -39,7 +41,7 @@ const forgetMs = 600_000
 const stuckMs = 10_000
 const defaultCloseMs = 1_000
 
-export class TcpFrameTransport implements FrameTransport, ConnectionOwner, Pool {
+export class TcpFrameTransport implements FrameTransport, Rekeyable, ConnectionOwner, Pool {
   readonly gate: HandlerGate
   readonly credit: Credit
   readonly queueBytesMax: number
@@ -47,7 +49,7 @@ export class TcpFrameTransport implements FrameTransport, ConnectionOwner, Pool 
   frameHandler: FrameHandler = () => undefined
   isClosing = false
   private readonly options: TcpFrameTransportOptions
-  private readonly keys: readonly CookieKey[]
+  private keys: readonly CookieKey[]
   private readonly context: SecureContext = makeClientContext()
   private readonly table: PeerTable
   private readonly connections = new Set<Connection>()
@@ -73,7 +75,7 @@ export class TcpFrameTransport implements FrameTransport, ConnectionOwner, Pool 
     this.random = options.random ?? Math.random
     this.notes = new NoteLimiter(options.onNote)
     this.listener = new Listener(
-      this.keys,
+      () => this.keys,
       {
         handshakeTimeoutMs: this.handshakeTimeoutMs,
         connectionsMax: options.connectionsMax ?? 4_096,
@@ -81,7 +83,7 @@ export class TcpFrameTransport implements FrameTransport, ConnectionOwner, Pool 
         handshakesPerRemotePerSecondMax: options.handshakesPerRemotePerSecondMax ?? 100,
       },
       {
-        accepted: (socket) => this.accept(socket),
+        accepted: (socket, keyId) => this.accept(socket, keyId),
         badCookie: (remote, nodeId) => this.badCookie(remote, nodeId),
         note: (event, fields) => this.note(event, fields),
       },
@@ -95,6 +97,16 @@ export class TcpFrameTransport implements FrameTransport, ConnectionOwner, Pool 
     this.sweeper = setInterval(() => this.sweep(), sweepMs)
     this.sweeper.unref()
     return address
+  }
+
+  rekey({ cookies }: TransportKeys): void {
+    this.keys = cookieKeys(cookies)
+    for (const connection of this.connections) {
+      if (this.keys.some(({ id }) => id === connection.keyId)) continue
+      const { hello } = connection
+      if (hello === undefined) connection.destroy('its cookie is not accepted any more')
+      else this.table.get(hello.address)?.retire(connection)
+    }
   }
 
   send(to: Address, type: number, body: Uint8Array): 'queued' | 'full' | 'closed' {
@@ -236,10 +248,11 @@ export class TcpFrameTransport implements FrameTransport, ConnectionOwner, Pool 
   }
 
   beginDial(peer: Peer): object {
+    const key = this.keys[0] as CookieKey
     const giveUp = dial(
       {
         address: peer.address,
-        key: this.keys[0] as CookieKey,
+        key,
         nodeId: this.nodeId,
         context: this.context,
         timeoutMs: this.handshakeTimeoutMs,
@@ -247,7 +260,7 @@ export class TcpFrameTransport implements FrameTransport, ConnectionOwner, Pool 
       (result) => {
         this.dials.delete(giveUp)
         if ('type' in result) peer.dialFailed(result)
-        else peer.dialling = this.adoptSocket(result, peer.address)
+        else peer.dialling = this.adoptSocket(result, peer.address, key.id)
       },
     )
     this.dials.add(giveUp)
@@ -260,13 +273,13 @@ export class TcpFrameTransport implements FrameTransport, ConnectionOwner, Pool 
 
   // Handshakes.
 
-  private accept(socket: TLSSocket): void {
+  private accept(socket: TLSSocket, keyId: string): void {
     if (this.isClosing) socket.destroy()
-    else this.adoptSocket(socket, '')
+    else this.adoptSocket(socket, '', keyId)
   }
 
-  private adoptSocket(socket: TLSSocket, dialled: Address): Connection {
-    const connection = new Connection(socket, dialled, this)
+  private adoptSocket(socket: TLSSocket, dialled: Address, keyId: string): Connection {
+    const connection = new Connection(socket, dialled, keyId, this)
     this.connections.add(connection)
     if (dialled !== '') connection.greet(this.hello as Hello)
     const timer = setTimeout(() => {

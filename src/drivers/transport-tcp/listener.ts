@@ -20,7 +20,8 @@ export interface ListenerLimits {
 }
 
 export interface ListenerEvents {
-  accepted(socket: TLSSocket): void
+  /** `keyId`: which cookie it was accepted for. */
+  accepted(socket: TLSSocket, keyId: string): void
   /** A node with a cookie that is not ours. `nodeId` is what it claims. */
   badCookie(remote: string, nodeId: string): void
   note(event: string, fields: Record<string, unknown>): void
@@ -49,7 +50,7 @@ export class Listener {
   private readonly tls: TlsServer
   private isClosing = false
 
-  constructor(keys: readonly CookieKey[], limits: ListenerLimits, events: ListenerEvents) {
+  constructor(keys: () => readonly CookieKey[], limits: ListenerLimits, events: ListenerEvents) {
     this.limits = limits
     this.events = events
     this.tls = createTlsServer({
@@ -59,7 +60,7 @@ export class Listener {
       pskCallback: (socket, identity) => {
         this.identities.set(socket, identity)
         const { keyId } = readPskIdentity(identity)
-        return keys.find((key) => key.id === keyId)?.psk ?? null
+        return keys().find((key) => key.id === keyId)?.psk ?? null
       },
     })
     this.tls.on('secureConnection', (socket) => this.accept(socket))
@@ -146,7 +147,7 @@ export class Listener {
       socket.destroy()
       return
     }
-    this.events.accepted(socket)
+    this.events.accepted(socket, readPskIdentity(this.identities.get(socket) ?? '').keyId)
   }
 
   private fail(error: NodeJS.ErrnoException, socket: TLSSocket): void {

@@ -50,13 +50,14 @@ export class Sealer {
 }
 
 interface Sender {
+  readonly cookie: Uint8Array
   readonly key: Buffer
   readonly window: ReplayWindow
 }
 
 export class Opener {
-  private readonly cookies: readonly Uint8Array[]
-  private readonly ownSalt: string
+  private cookies: readonly Uint8Array[]
+  private readonly ownSalts = new Set<string>()
   /** In the order of their last datagram. */
   private readonly senders = new Map<string, Sender>()
   private newSalts = 0
@@ -65,7 +66,16 @@ export class Opener {
   /** `ownSalt`: what we sealed ourselves and somebody sent back is not let in. */
   constructor(cookies: readonly Uint8Array[], ownSalt: Buffer) {
     this.cookies = cookies
-    this.ownSalt = ownSalt.toString('latin1')
+    this.ownSalts.add(ownSalt.toString('latin1'))
+  }
+
+  /** Senders whose cookie is not among these any more are strangers from now on. */
+  rekey(cookies: readonly Uint8Array[], ownSalt: Buffer): void {
+    this.cookies = cookies
+    this.ownSalts.add(ownSalt.toString('latin1'))
+    for (const [salt, { cookie }] of this.senders) {
+      if (!cookies.some((each) => isSame(each, cookie))) this.senders.delete(salt)
+    }
   }
 
   /** The plain datagram, or undefined for whatever is not one, not for us, or not new. Never throws. */
@@ -87,14 +97,14 @@ export class Opener {
   }
 
   private openFirst(sealed: Buffer, salt: string, counter: number, nowMs: number): Buffer | undefined {
-    if (salt === this.ownSalt || !this.mayDerive(nowMs)) return undefined
+    if (this.ownSalts.has(salt) || !this.mayDerive(nowMs)) return undefined
     for (const cookie of this.cookies) {
       const key = datagramKey(cookie, sealed.subarray(1, 1 + saltBytes))
       const plain = decrypt(sealed, key)
       if (plain === undefined) continue
       const window = new ReplayWindow(counter)
       if (this.senders.size >= sendersMax) this.senders.delete(this.senders.keys().next().value as string)
-      this.senders.set(salt, { key, window })
+      this.senders.set(salt, { cookie, key, window })
       return plain
     }
     return undefined
@@ -107,6 +117,10 @@ export class Opener {
     }
     return ++this.newSalts <= newSaltsPerSecondMax
   }
+}
+
+function isSame(a: Uint8Array, b: Uint8Array): boolean {
+  return Buffer.compare(a, b) === 0
 }
 
 /** Which of the newest counters were seen: a bit each, in a ring. */
