@@ -253,6 +253,7 @@ export const clusterStatusSchema = named(
     journal: engineSchema,
     lease_remaining_ms: z.number(),
     events_per_second: z.number(),
+    format_level: count,
     data_dir: z.string(),
     time,
   }),

@@ -135,6 +135,7 @@ export function statusJson(status: ClusterStatus): ClusterStatusJson {
     journal: { ...status.journal },
     lease_remaining_ms: rounded(status.leaseRemainingMs),
     events_per_second: rounded(status.eventsPerSecond),
+    format_level: status.formatLevel,
     data_dir: status.dataDir,
     time: certainTime(nowMs),
   }

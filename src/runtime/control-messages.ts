@@ -68,6 +68,7 @@ export type ControlToMain =
       readonly leads: boolean
       readonly lease: LeaseId | null
       readonly lifecycle: Lifecycle
+      readonly formatLevel: number
     }
   | {
       readonly type: 'feed'
@@ -147,6 +148,7 @@ export interface ControlSetup {
   readonly discover: readonly string[]
   readonly cookies: readonly Uint8Array[]
   readonly journalIdentity: string
+  readonly journalDriver: string
   readonly diskPath: string
   readonly seed: number
 }

@@ -15,6 +15,7 @@ import type { DiscoverySource } from '../ports/discovery.js'
 import type { LifeLocks } from '../ports/life-lock.js'
 import type { Store } from '../ports/store.js'
 import type { ConnectionEvent, DatagramTransport, FrameTransport, Rekeyable } from '../ports/transport.js'
+import { admit } from './cluster-record.js'
 import {
   type ControlCalls,
   type ControlSetup,
@@ -99,6 +100,15 @@ export class ControlPlane {
     await drivers.store.open()
     const control = await drivers.datagrams.open()
     const { options } = setup
+    const { clusterName, nodeId, coordinator } = options
+    const { journalIdentity, journalDriver } = setup
+    await admit(this.link, {
+      clusterName,
+      nodeId,
+      journalIdentity,
+      journalDriver,
+      shards: coordinator.shards,
+    })
     await this.discoverer.look()
     const controlStream = await drivers.streams.open({
       clusterName: options.clusterName,

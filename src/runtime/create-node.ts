@@ -174,6 +174,7 @@ async function start(config: NodeConfig, undo: (() => Promise<unknown> | unknown
       httpAddress,
       cookies: cookies.current,
       journalIdentity: journal.info.identity,
+      journalDriver: journal.info.driver,
       lifeLock: identity.lifeLock.locator,
     }),
     config.threads,
@@ -280,6 +281,7 @@ interface SetupFacts {
   readonly httpAddress: string
   readonly cookies: readonly Uint8Array[]
   readonly journalIdentity: string
+  readonly journalDriver: string
   readonly lifeLock: string
 }
 
@@ -325,6 +327,7 @@ function controlSetup(config: NodeConfig, facts: SetupFacts): ControlSetup {
     discover: config.discover,
     cookies: facts.cookies,
     journalIdentity: facts.journalIdentity,
+    journalDriver: facts.journalDriver,
     diskPath: config.dataDir,
     seed: randomBytes(4).readUInt32LE(),
   }

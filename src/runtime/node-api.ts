@@ -121,6 +121,8 @@ export interface ClusterStatus {
   readonly eventsPerSecond: number
   /** Streams that this node has stored events of, or found in the journal when it started. */
   readonly streamsSeen: number
+  /** Format of what is kept in the store; rises when every node reads the next. */
+  readonly formatLevel: number
   readonly dataDir: string
 }
 

@@ -88,6 +88,7 @@ export class RunningNode implements SkeinNode {
   private readonly instruments: Instruments
   private readonly consumers = new Set<Consumer>()
   private readonly streams = new Set<string>()
+  private formatLevel = 1
   private readonly timers: NodeJS.Timeout[] = []
   private journalHealth = { ok: true, detail: '', bytes: 0 }
   private stopping: Promise<void> | undefined
@@ -311,6 +312,7 @@ export class RunningNode implements SkeinNode {
         break
       case 'routing':
         this.roster.leader = message.leader
+        this.formatLevel = message.formatLevel
         this.plane.routing(message.map)
         this.ownership.routing(message.map)
         this.leadership.update(message.leads && message.leader !== null ? message.leader.term : null)
@@ -434,6 +436,7 @@ export class RunningNode implements SkeinNode {
       leaseRemainingMs: Math.max(0, shared.leaseDeadlineMs - monotonicMs()),
       isClusterMode: config.peers.length > 0,
       streamsSeen: this.streams.size,
+      formatLevel: this.formatLevel,
       eventsPerSecond: views.reduce((sum, v) => sum + (v.status === 'offline' ? 0 : v.eventsPerSecond), 0),
       dataDir: config.dataDir,
     }

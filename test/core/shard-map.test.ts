@@ -39,19 +39,19 @@ describe('shard map', () => {
   it('is read as it was written', () => {
     fc.assert(
       fc.property(fc.array(fc.oneof(owned, free, fc.constant(unassigned)), { maxLength: 40 }), (map) => {
-        expect(readShardMap(viewOf(shardMapKey, jsonEncode(encodeShardMap(map))))).toEqual(map)
+        expect(readShardMap(viewOf(shardMapKey, jsonEncode(encodeShardMap(map, 1))))).toEqual(map)
       }),
     )
   })
 
   it('names each owner once, however many shards it has', () => {
     const a = { ...unassigned, epoch: asEpoch(1), nodeId: 'a-long-node-name', lease: asLeaseId('l1') }
-    const text = JSON.stringify(encodeShardMap(new Array(100).fill(a)))
+    const text = JSON.stringify(encodeShardMap(new Array(100).fill(a), 1))
     expect(text.split('a-long-node-name').length - 1).toBe(1)
   })
 
   it('is parsed once per revision', () => {
-    const view = viewOf(shardMapKey, jsonEncode(encodeShardMap([unassigned])))
+    const view = viewOf(shardMapKey, jsonEncode(encodeShardMap([unassigned], 1)))
     expect(readShardMap(view)).toBe(readShardMap(view))
   })
 
@@ -97,7 +97,7 @@ describe('seals and releases', () => {
       fc.property(
         fc.record({ through: epoch, segments: fc.array(segment, { maxLength: 10 }), end: fc.maxSafeNat() }),
         (seals) => {
-          expect(readSeals(viewOf(sealKey(3), jsonEncode(encodeSeals(seals))), 3)).toEqual(seals)
+          expect(readSeals(viewOf(sealKey(3), jsonEncode(encodeSeals(seals, 1))), 3)).toEqual(seals)
         },
       ),
     )
@@ -109,7 +109,7 @@ describe('seals and releases', () => {
   })
 
   it('belong to one shard', () => {
-    const view = viewOf(sealKey(3), jsonEncode(encodeSeals({ through: asEpoch(2), segments: [], end: 0 })))
+    const view = viewOf(sealKey(3), jsonEncode(encodeSeals({ through: asEpoch(2), segments: [], end: 0 }, 1)))
     expect(readSeals(view, 30)).toBe(noSeals)
     expect(readRelease(view, 3)).toBeUndefined()
   })

@@ -1,74 +1,28 @@
 /**
- * The online auditor with real processes. Into a copy of the built files a bug is planted: the leader gives a shard away without raising its epoch. The
- * auditor has to say so; with the files as they are it has to be silent.
+ * The online auditor with real processes. Into one build a bug is planted: the leader gives a shard away without raising its epoch. The auditor has
+ * to say so; with the build as it is it has to be silent.
  */
-import { type ChildProcess, spawn } from 'node:child_process'
-import { once } from 'node:events'
-import { cpSync, mkdtempSync, readFileSync, rmSync, symlinkSync, writeFileSync } from 'node:fs'
-import { tmpdir } from 'node:os'
-import { join, resolve } from 'node:path'
 import { afterEach, beforeEach, describe, expect, it } from 'vitest'
+import { Build, getJson, RealNodes, until } from './real-node.js'
 
-const root = resolve(import.meta.dirname, '../..')
 const keys = Array.from({ length: 32 }, (_, i) => `k${i}`)
 
 interface Ownership {
   readonly alarms: readonly { readonly rule: string; readonly detail: string }[]
-  readonly tenures: readonly { readonly node_id: string }[]
+  readonly tenures: readonly { readonly node_id: string; readonly epoch: number }[]
 }
 
 describe('the online auditor', () => {
-  let directory: string
-  let children: ChildProcess[]
+  let build: Build
+  let nodes: RealNodes
   beforeEach(() => {
-    directory = mkdtempSync(join(tmpdir(), 'skein-audit-'))
-    children = []
-    for (const name of ['bin', 'dist', 'package.json'])
-      cpSync(join(root, name), join(directory, name), { recursive: true })
-    symlinkSync(join(root, 'node_modules'), join(directory, 'node_modules'))
+    build = new Build()
+    nodes = new RealNodes()
   })
   afterEach(async () => {
-    for (const child of children) {
-      if (child.exitCode === null && child.signalCode === null) {
-        child.kill('SIGKILL')
-        await once(child, 'exit')
-      }
-    }
-    rmSync(directory, { recursive: true, force: true })
+    await nodes.close()
+    build.remove()
   })
-
-  /** Resolves with the URL that the node prints when it is up. */
-  async function start(
-    id: string,
-    peers: string[],
-  ): Promise<{ url: string; child: ChildProcess; peer: string }> {
-    const args = [
-      'bin/skein.js',
-      'start',
-      '--node-id',
-      id,
-      '--port',
-      '0',
-      '--peer-port',
-      '0',
-      '--shards',
-      '16',
-    ]
-    args.push('--data-dir', join(directory, 'data', id), '--preset', 'local', '--log-level', 'error')
-    for (const peer of peers) args.push('--peer', peer)
-    const child = spawn(process.execPath, args, { cwd: directory, stdio: ['ignore', 'pipe', 'inherit'] })
-    children.push(child)
-    let out = ''
-    for await (const chunk of child.stdout as NonNullable<typeof child.stdout>) {
-      out += chunk
-      const match = /(http:\/\/\S+?)\/?\s+peers connect to (\S+)/.exec(out)
-      if (match !== null) {
-        child.stdout?.resume()
-        return { url: match[1] as string, child, peer: match[2] as string }
-      }
-    }
-    throw new Error(`${id} did not come up: ${out}`)
-  }
 
   async function publishEverywhere(url: string, round: number): Promise<void> {
     const events = keys.map((key) => ({ stream: 's', key, id: `${key}-${round}`, type: 't', payload: round }))
@@ -80,51 +34,34 @@ describe('the online auditor', () => {
     await response.text()
   }
 
-  async function until<T>(what: string, look: () => Promise<T | undefined>): Promise<T> {
-    const deadline = Date.now() + 20_000
-    for (;;) {
-      const found = await look().catch(() => undefined)
-      if (found !== undefined) return found
-      if (Date.now() > deadline) throw new Error(`waited 20 s for ${what}`)
-      await new Promise((wait) => setTimeout(wait, 100))
-    }
-  }
-
-  const ownership = async (url: string): Promise<Ownership> =>
-    (await (await fetch(`${url}/api/cluster/ownership`)).json()) as Ownership
+  const ownership = (url: string) => getJson<Ownership>(`${url}/api/cluster/ownership`)
 
   /** Two nodes, each with shards and events; the one that does not lead is killed. */
-  async function killAndTakeOver(): Promise<{ url: string }> {
-    const one = await start('one', [])
-    const two = await start('two', [one.peer])
+  async function killAndTakeOver(): Promise<string> {
+    const one = await nodes.start(build, 'one', ['--shards', '16'])
+    const two = await nodes.start(build, 'two', ['--shards', '16', '--peer', one.peer])
     await until('both to own shards', async () => {
       await publishEverywhere(one.url, 0)
       const { tenures } = await ownership(one.url)
       return new Set(tenures.map((t) => t.node_id)).size === 2 ? true : undefined
     })
-    two.child.kill('SIGKILL')
-    await once(two.child, 'exit')
-    return one
+    await nodes.end(two)
+    return one.url
   }
 
   it('says nothing when a node dies and another takes its shards', async () => {
-    const { url } = await killAndTakeOver()
+    const url = await killAndTakeOver()
     await until('the take-over', async () => {
       await publishEverywhere(url, 1)
       const { tenures } = await ownership(url)
-      return tenures.some((t) => t.node_id === 'one' && (t as { epoch?: number }).epoch !== 1)
-        ? true
-        : undefined
+      return tenures.some((t) => t.node_id === 'one' && t.epoch !== 1) ? true : undefined
     })
     expect((await ownership(url)).alarms).toEqual([])
   }, 60_000)
 
   it('raises an alarm when a planted bug gives one epoch to two owners', async () => {
-    const path = join(directory, 'dist/core/sharding/coordinator.js')
-    const text = readFileSync(path, 'utf8')
-    expect(text.split('asEpoch(floor + 1)')).toHaveLength(2)
-    writeFileSync(path, text.replace('asEpoch(floor + 1)', 'asEpoch(Math.max(1, floor))'))
-    const { url } = await killAndTakeOver()
+    build.change('core/sharding/coordinator.js', 'asEpoch(floor + 1)', 'asEpoch(Math.max(1, floor))')
+    const url = await killAndTakeOver()
     const { alarms } = await until('an alarm', async () => {
       const found = await ownership(url)
       return found.alarms.length > 0 ? found : undefined

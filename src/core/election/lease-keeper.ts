@@ -7,6 +7,7 @@
  */
 import { asBootNumber, type BootId, type BootNumber, type LeaseId, type NodeId } from '../kernel/brand.js'
 import { Deadlines } from '../kernel/deadlines.js'
+import { formatLevels } from '../kernel/format.js'
 import { type Instant, type Note, note } from '../kernel/machine.js'
 import {
   bootKey,
@@ -165,7 +166,12 @@ export class LeaseKeeper {
     this.state = 'registering'
     const { nodeId, bootId } = this.identity
     const lease = this.lease as LeaseId
-    const registration: Registration = { ...this.identity, boot: this.boot, lease }
+    const registration: Registration = {
+      ...this.identity,
+      boot: this.boot,
+      lease,
+      formatMax: formatLevels.max,
+    }
     const first = this.boot === 0
     this.ask('lease.register', {
       op: 'txn',

@@ -32,6 +32,8 @@ export interface Registration {
   readonly controlAddress: string
   readonly role: string
   readonly zone: string
+  /** Highest format level that its build reads. */
+  readonly formatMax: number
 }
 
 export function encodeRegistration(r: Registration): unknown {
@@ -45,6 +47,7 @@ export function encodeRegistration(r: Registration): unknown {
     control_address: r.controlAddress,
     role: r.role,
     zone: r.zone,
+    format_max: r.formatMax,
   }
 }
 
@@ -62,6 +65,7 @@ export function readRegistration(view: StoreView, nodeId: NodeId): Registration 
     controlAddress: String(value.control_address ?? ''),
     role: String(value.role ?? 'worker'),
     zone: String(value.zone ?? ''),
+    formatMax: Number(value.format_max ?? 1),
   }
 }
 

@@ -11,6 +11,7 @@ import { LeaseKeeper } from '../election/lease-keeper.js'
 import type { BootNumber, LeaseId, NodeId } from '../kernel/brand.js'
 import { asBootNumber, asIncarnation } from '../kernel/brand.js'
 import { Deadlines } from '../kernel/deadlines.js'
+import { formatKey, formatLevel, formatLevelForAll, formatTrouble } from '../kernel/format.js'
 import { type Instant, note } from '../kernel/machine.js'
 import type { Random } from '../kernel/random.js'
 import {
@@ -58,6 +59,8 @@ export class NodeMachine {
   private leaving: { readonly reason: string; readonly deadlineMs: number } | null = null
   private relinquishing = false
   private lastLeaderRev = 0n
+  /** The format level being asked for; 0 while none is. */
+  private raisingTo = 0
   private lastRouting = ''
   private announcedLeaving = false
   private readonly proving = new Set<LeaseId>()
@@ -177,6 +180,7 @@ export class NodeMachine {
   }
 
   private viewChanged(at: Instant, membersMayDiffer: boolean): void {
+    this.considerFormat(at)
     if (!membersMayDiffer) return
     const holders = registrations(this.view)
     this.runMembership(at, {
@@ -195,7 +199,8 @@ export class NodeMachine {
   }
 
   private storeDone(at: Instant, tag: string, reply: StoreReply): void {
-    if (tag.startsWith('lease.')) this.runLease(at, { type: 'store_done', tag, reply })
+    if (tag === 'format.raise') this.formatRaised(reply)
+    else if (tag.startsWith('lease.')) this.runLease(at, { type: 'store_done', tag, reply })
     else if (tag.startsWith('leader.'))
       this.emitElection(this.election.step(at, { type: 'store_done', tag, reply }))
     else if (tag.startsWith('shards.')) this.emit(this.coordinator.step(at, { type: 'store_done', reply }))
@@ -705,7 +710,7 @@ export class NodeMachine {
     const map = readShardMap(this.view)
     const leader = readLeader(this.view)
     const leads = this.election.guard(at.nowMs) !== null
-    const key = `${this.view.modRev('shards/map')}/${leader?.modRev ?? 0}/${leads}/${this.lease.lease}/${this.lease.state}/${this.lifecycle}`
+    const key = `${this.view.modRev('shards/map')}/${leader?.modRev ?? 0}/${leads}/${this.lease.lease}/${this.lease.state}/${this.lifecycle}/${this.view.modRev(formatKey)}`
     if (key === this.lastRouting) return
     this.lastRouting = key
     this.out.push({
@@ -715,7 +720,35 @@ export class NodeMachine {
       leads,
       lease: this.lease.state === 'held' ? this.lease.lease : null,
       lifecycle: this.lifecycle,
+      formatLevel: formatLevel(this.view),
     })
+    this.considerFormat(at)
+  }
+
+  /** The leader raises the format level once every registered node reads the next one; whoever cannot read it any more ends. */
+  private considerFormat(at: Instant): void {
+    const level = formatLevel(this.view)
+    const trouble = formatTrouble(level)
+    if (trouble !== undefined) {
+      this.out.push({ type: 'fatal', code: 'incompatible', detail: trouble })
+      return
+    }
+    const wanted = formatLevelForAll(this.view)
+    const guard = this.election.guard(at.nowMs)
+    if (guard === null || wanted <= level || this.raisingTo === wanted) return
+    this.raisingTo = wanted
+    const compare = { key: formatKey, target: 'modRev', op: '=', value: this.view.modRev(formatKey) } as const
+    this.ask(
+      'format.raise',
+      [guard.compare, compare],
+      [{ type: 'put', key: formatKey, value: jsonEncode({ v: 1, level: wanted }) }],
+    )
+  }
+
+  private formatRaised(reply: StoreReply): void {
+    if (reply.ok && reply.op === 'txn' && reply.result.ok)
+      this.out.push({ type: 'feed', event: 'format.raised', fields: { level: this.raisingTo } })
+    this.raisingTo = 0
   }
 
   private ask(

@@ -104,6 +104,8 @@ export type NodeEffect =
       readonly leads: boolean
       readonly lease: LeaseId | null
       readonly lifecycle: Lifecycle
+      /** See `kernel/format.ts`. */
+      readonly formatLevel: number
     }
   /** For the history, the log and the watchers: what happened, in the words of DESIGN §6. */
   | { readonly type: 'feed'; readonly event: string; readonly fields: Readonly<Record<string, unknown>> }

@@ -5,8 +5,10 @@
  * Stateless but for timing: everything is derived from the view, every write is conditional on the term and on the map it was computed
  * from. A new leader goes on exactly where the old one stopped.
  */
+
 import { asEpoch, type Epoch, type LeaseId, type NodeId, type Term } from '../kernel/brand.js'
 import { Deadlines } from '../kernel/deadlines.js'
+import { formatLevel } from '../kernel/format.js'
 import { type Instant, type Note, note } from '../kernel/machine.js'
 import type { Compare, StoreEffect, StoreReply } from '../kernel/store-types.js'
 import type { StoreView } from '../kernel/store-view.js'
@@ -118,7 +120,13 @@ export class ShardCoordinator {
             guard.compare,
             { key: shardMapKey, target: 'modRev', op: '=', value: this.world.view.modRev(shardMapKey) },
           ],
-          then: [{ type: 'put', key: shardMapKey, value: jsonEncode(encodeShardMap(changed)) }],
+          then: [
+            {
+              type: 'put',
+              key: shardMapKey,
+              value: jsonEncode(encodeShardMap(changed, formatLevel(this.world.view))),
+            },
+          ],
         },
       },
     })

@@ -4,8 +4,10 @@
  * Taking up: seal the tenures before (journal), write the seals (store), open the shard (data plane). Giving up: close the shard, clear its
  * epoch where the data plane looks, *then* write the release. Nothing here decides who owns what.
  */
+
 import { asEpoch, type Epoch, type LeaseId, type NodeId, type ShardId } from '../kernel/brand.js'
 import { Deadlines } from '../kernel/deadlines.js'
+import { formatLevel } from '../kernel/format.js'
 import { type Instant, type Note, note } from '../kernel/machine.js'
 import { registrationKey } from '../kernel/registration.js'
 import type { Compare, StoreEffect, StoreOp, StoreReply } from '../kernel/store-types.js'
@@ -265,7 +267,8 @@ export class ShardHolder {
         op: '=',
         value: this.world.view.modRev(sealKey(h.shard)),
       })
-      puts.push({ type: 'put', key: sealKey(h.shard), value: jsonEncode(encodeSeals(h.seals)) })
+      const value = jsonEncode(encodeSeals(h.seals, formatLevel(this.world.view)))
+      puts.push({ type: 'put', key: sealKey(h.shard), value })
     }
     if (puts.length === 0) {
       for (const h of recording) this.open(at, h)

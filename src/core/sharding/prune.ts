@@ -1,5 +1,6 @@
 /** Cutting the beginnings off the logs of shards, before retention deletes the files they lie in. Written by the leader only. */
 import type { LeaseId } from '../kernel/brand.js'
+import { formatLevel } from '../kernel/format.js'
 import type { Compare, Transaction } from '../kernel/store-types.js'
 import type { StoreView } from '../kernel/store-view.js'
 import { jsonEncode } from '../kernel/text.js'
@@ -29,7 +30,7 @@ export function pruneTransaction(
     if (seals === null) continue
     const key = sealKey(shard)
     compares.push({ key, target: 'modRev', op: '=', value: view.modRev(key) })
-    puts.push({ type: 'put', key, value: jsonEncode(encodeSeals(seals)) })
+    puts.push({ type: 'put', key, value: jsonEncode(encodeSeals(seals, formatLevel(view))) })
   }
   return puts.length === 0 ? null : { if: compares, then: puts }
 }

@@ -63,7 +63,8 @@ export function shardOf(key: string, shards: number): ShardId {
   return hash32(key, 0x5ce1) % shards
 }
 
-export function encodeShardMap(map: ShardMap): unknown {
+/** `level`: the cluster's format level. */
+export function encodeShardMap(map: ShardMap, level: number): unknown {
   const owners: [string, string][] = []
   const index = new Map<string, number>()
   const rows = map.map((a) => {
@@ -76,7 +77,7 @@ export function encodeShardMap(map: ShardMap): unknown {
     }
     return [a.epoch, i, a.target, flatten(a.unsealed)]
   })
-  return { v: 1, owners, shards: rows }
+  return { v: level, owners, shards: rows }
 }
 
 export function readShardMap(view: StoreView): ShardMap | undefined {
@@ -120,9 +121,9 @@ export function readRelease(view: StoreView, shard: ShardId): Release | undefine
   return { epoch: asEpoch(Number(value.epoch)), floor: asEpoch(Number(value.floor ?? 0)) }
 }
 
-export function encodeSeals(seals: Seals): unknown {
+export function encodeSeals(seals: Seals, level: number): unknown {
   return {
-    v: 1,
+    v: level,
     through: seals.through,
     segments: seals.segments.map((s) => [s.epoch, s.lease, s.first, s.last]),
     end: seals.end,
