@@ -1,4 +1,5 @@
 /** The CLI's HTTP client: one request, one answer, over kept connections; failures with their exit code. */
+import { readFileSync } from 'node:fs'
 import {
   Agent as HttpAgent,
   type IncomingHttpHeaders,
@@ -12,6 +13,14 @@ export interface ClientOptions {
   /** host:port or a URL. */
   readonly addr: string
   readonly token?: string | undefined
+  readonly tls?: TlsFiles | undefined
+}
+
+/** Files in PEM: the authority that is trusted, and a certificate to show. */
+export interface TlsFiles {
+  readonly tlsCa?: string | undefined
+  readonly tlsCert?: string | undefined
+  readonly tlsKey?: string | undefined
 }
 
 export interface Answer {
@@ -27,7 +36,7 @@ export interface Body {
 
 const defaultTimeoutMs = 15_000
 const httpAgent = new HttpAgent({ keepAlive: true })
-const httpsAgent = new HttpsAgent({ keepAlive: true })
+const httpsAgents = new Map<string, HttpsAgent>()
 
 export function baseUrl(addr: string): string {
   const text = /^https?:\/\//.test(addr) ? addr.replace(/\/+$/, '') : `http://${addr}`
@@ -52,13 +61,38 @@ export async function exchange(
     headers['content-length'] = Buffer.byteLength(body.text)
   }
   try {
-    return await send(url, { method, headers, signal }, body?.text)
+    return await send(url, { method, headers, signal }, body?.text, options.tls)
   } catch (error) {
+    if (error instanceof CliFailure) throw error
     if (signal.aborted) {
       throw new CliFailure(exitCodes.timedOut, `${options.addr} did not answer within ${timeoutMs / 1_000} s`)
     }
     throw unreachable(options.addr, error)
   }
+}
+
+/** What TLS is told; the same for requests and for WebSockets. */
+export function tlsOptions({ tlsCa, tlsCert, tlsKey }: TlsFiles = {}) {
+  return {
+    ...(tlsCa === undefined ? {} : { ca: read(tlsCa) }),
+    ...(tlsCert === undefined ? {} : { cert: read(tlsCert) }),
+    ...(tlsKey === undefined ? {} : { key: read(tlsKey) }),
+  }
+}
+
+function read(path: string): string {
+  try {
+    return readFileSync(path, 'utf8')
+  } catch (error) {
+    throw new CliFailure(exitCodes.usage, `${path} cannot be read: ${(error as NodeJS.ErrnoException).code}`)
+  }
+}
+
+function httpsAgent(files: TlsFiles = {}): HttpsAgent {
+  const name = JSON.stringify(files)
+  const agent = httpsAgents.get(name) ?? new HttpsAgent({ keepAlive: true, ...tlsOptions(files) })
+  httpsAgents.set(name, agent)
+  return agent
 }
 
 export function unreachable(addr: string, error: unknown): CliFailure {
@@ -89,11 +123,16 @@ export function failureOf(answer: Answer): CliFailure {
   return new CliFailure(exitCodeOf(answer.status), `${problem?.code ?? `HTTP ${answer.status}`}: ${said}`)
 }
 
-function send(url: URL, options: RequestOptions, text: string | undefined): Promise<Answer> {
+function send(
+  url: URL,
+  options: RequestOptions,
+  text: string | undefined,
+  tls: TlsFiles | undefined,
+): Promise<Answer> {
   const isTls = url.protocol === 'https:'
   return new Promise((done, failed) => {
     const request = isTls
-      ? requestHttps(url, { ...options, agent: httpsAgent })
+      ? requestHttps(url, { ...options, agent: httpsAgent(tls) })
       : requestHttp(url, { ...options, agent: httpAgent })
     request.once('error', failed)
     request.once('response', (response) => {

@@ -2,7 +2,7 @@
  * Sends lines as events. Each has an id of its own, so a batch that was refused or got no answer is simply sent again, to another
  * node if there is one: nothing is lost and nothing stored twice. One batch is under way at a time, which keeps the order of every key.
  */
-import { type Answer, exchange, failureOf } from './client.js'
+import { type Answer, exchange, failureOf, type TlsFiles } from './client.js'
 import { CliFailure, exitCodes } from './exit.js'
 import { batchesOf, bytesOf, type LineEvent, type LineSource } from './line-batches.js'
 import { Progress } from './progress.js'
@@ -11,6 +11,7 @@ export interface PublishTarget {
   /** At least one; the next is tried when one does not answer or refuses everything. */
   readonly addresses: readonly string[]
   readonly token?: string | undefined
+  readonly tls?: TlsFiles | undefined
   readonly stream: string
   /** Give up when one batch was refused for so long. */
   readonly patienceMs: number
@@ -105,14 +106,17 @@ class LinePublisher {
   }
 
   private async sendOnce(events: readonly LineEvent[]): Promise<Outcome> {
-    const { addresses, token, stream } = this.target
+    const { addresses, token, tls, stream } = this.target
     const text = events
       .map(({ id, key, line, n }) => JSON.stringify({ stream, key, id, type: 'line', payload: { line, n } }))
       .join('\n')
     const addr = addresses[this.turn % addresses.length] as string
     let answer: Answer
     try {
-      answer = await exchange({ addr, token }, 'POST', '/api/events', { type: 'application/x-ndjson', text })
+      answer = await exchange({ addr, token, tls }, 'POST', '/api/events', {
+        type: 'application/x-ndjson',
+        text,
+      })
     } catch (error) {
       if (error instanceof CliFailure && error.exitCode === exitCodes.usage) throw error
       // No answer: perhaps stored, perhaps not. The ids make asking again safe.

@@ -1,9 +1,9 @@
 /** What every command that talks to a node has in common: its options, and numbers given as text. */
 import type { Command } from 'commander'
-import type { ClientOptions } from './client.js'
+import type { ClientOptions, TlsFiles } from './client.js'
 import { CliFailure, exitCodes } from './exit.js'
 
-export interface RemoteOptions {
+export interface RemoteOptions extends TlsFiles {
   readonly addr: string
   readonly token?: string
   readonly json?: boolean
@@ -30,8 +30,12 @@ export function addressesOf(addr: readonly string[] | undefined): readonly strin
   return addr ?? (process.env.SKEIN_ADDR ?? defaultAddr).split(',')
 }
 
-export function clientOf({ addr, token }: RemoteOptions): ClientOptions {
-  return { addr, token }
+export function clientOf({ addr, token, ...o }: RemoteOptions): ClientOptions {
+  return { addr, token, tls: tlsOf(o) }
+}
+
+export function tlsOf({ tlsCa, tlsCert, tlsKey }: TlsFiles): TlsFiles {
+  return { tlsCa, tlsCert, tlsKey }
 }
 
 export function whole(flag: string, text: string, min: number, max: number): number {
@@ -46,5 +50,8 @@ export function whole(flag: string, text: string, min: number, max: number): num
 function tokenAndJson(command: Command): Command {
   return command
     .option('--token <token>', 'bearer token', process.env.SKEIN_TOKEN)
+    .option('--tls-ca <file>', 'authority to trust at an https:// address', process.env.SKEIN_TLS_CA)
+    .option('--tls-cert <file>', 'certificate to show there instead of a token', process.env.SKEIN_TLS_CERT)
+    .option('--tls-key <file>', 'its key', process.env.SKEIN_TLS_KEY)
     .option('--json', 'print the answer as JSON')
 }

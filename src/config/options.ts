@@ -119,7 +119,7 @@ export const options: readonly Option[] = [
     flag: 'peer-host',
     kind: 'text',
     default: '127.0.0.1',
-    doc: 'where peers connect (TCP and UDP). Loopback: no other machine can join; anything else needs a cookie',
+    doc: 'where peers connect (TCP and UDP). Loopback: no other machine can join; anything else needs a cookie or certificates',
   },
   {
     key: 'peerPort',
@@ -175,6 +175,36 @@ export const options: readonly Option[] = [
     flag: 'cookie-file',
     kind: 'text',
     doc: 'file with the cookie, readable by its owner only, made by `skein cookie --file`; two lines while it is being changed, the first shown, both accepted. Looked at again when it changes',
+  },
+  {
+    key: 'tlsCa',
+    flag: 'tls-ca',
+    kind: 'text',
+    doc: 'file with the certificates of the authorities that sign nodes; several while one is being changed. With --tls-cert and --tls-key nodes know each other by certificates instead of the cookie (docs/SECURITY.md)',
+  },
+  {
+    key: 'tlsCert',
+    flag: 'tls-cert',
+    kind: 'text',
+    doc: 'file with this node’s certificate, which must name cluster and node (skein cert node). Looked at again when it changes; over: others let this node go',
+  },
+  {
+    key: 'tlsKey',
+    flag: 'tls-key',
+    kind: 'text',
+    doc: 'file with the key of --tls-cert, readable by its owner only',
+  },
+  {
+    key: 'httpsCert',
+    flag: 'https-cert',
+    kind: 'text',
+    doc: 'file with the certificate of the HTTP port, which then speaks HTTPS. Looked at again when it changes',
+  },
+  {
+    key: 'httpsKey',
+    flag: 'https-key',
+    kind: 'text',
+    doc: 'file with the key of --https-cert, readable by its owner only',
   },
   {
     key: 'tokenFile',

@@ -152,9 +152,17 @@ function crossCheck(settings: readonly Setting[], mistakes: string[]): void {
     mistakes.push(`cookie (${cookie.source}) and cookieFile (${cookieFile.source}): give one of them`)
   }
   const hasCookie = cookie?.rank !== 9 || cookieFile?.rank !== 9
-  if (peerHost?.value !== undefined && !isLoopback(String(peerHost.value)) && !hasCookie) {
+  const given = (key: string): boolean => get(key)?.value !== undefined
+  const tls = ['tlsCa', 'tlsCert', 'tlsKey'].filter(given)
+  if (tls.length > 0 && tls.length < 3)
+    mistakes.push(`${tls.join(', ')}: --tls-ca, --tls-cert and --tls-key go together`)
+  if (given('httpsCert') !== given('httpsKey'))
+    mistakes.push('httpsCert, httpsKey: --https-cert and --https-key go together')
+  if (tls.length === 3 && !hasCookie && String(get('store')?.value).startsWith('etcd+managed:'))
+    mistakes.push('store: etcd+managed: makes its certificates from a cookie: give one beside --tls-cert')
+  if (peerHost?.value !== undefined && !isLoopback(String(peerHost.value)) && !hasCookie && tls.length < 3) {
     mistakes.push(
-      `peerHost (${peerHost.source}): ${String(peerHost.value)} can be reached from other machines: give the cluster a --cookie or --cookie-file`,
+      `peerHost (${peerHost.source}): ${String(peerHost.value)} can be reached from other machines: give the cluster a --cookie or --cookie-file, or certificates (--tls-cert)`,
     )
   }
   const isGuarded = get('insecure')?.value === true || get('tokenFile')?.value !== undefined

@@ -4,7 +4,10 @@
  * whatever is not public needs one. What the answer to a browser page must look like is `security.ts`.
  */
 import type { IncomingHttpHeaders } from 'node:http'
-import { type AccessRole, mayAct } from '../keys/roles.js'
+import type { Socket } from 'node:net'
+import { TLSSocket } from 'node:tls'
+import { clientIn } from '../core/kernel/certificate-name.js'
+import { type AccessRole, accessRoles, mayAct } from '../keys/roles.js'
 import type { TokenEntry } from '../keys/tokens.js'
 import { HttpProblem } from './problem.js'
 import { RateLimit } from './rate-limit.js'
@@ -18,13 +21,15 @@ export type RouteRole = AccessRole | 'public'
 export interface Principal {
   readonly name: string
   readonly role: AccessRole | undefined
-  readonly via: 'local' | 'token' | 'session' | 'none'
+  readonly via: 'local' | 'token' | 'session' | 'certificate' | 'none'
   readonly address: string
   /** Something was shown, and it is not valid. */
   readonly isMistaken: boolean
   /** The token that was shown, by itself or when the log-in was. */
   readonly entry?: TokenEntry
   readonly session?: Session
+  /** Of a certificate. */
+  readonly expiresAtMs?: number
 }
 
 /** The tokens in force; `keys/tokens.ts` has one that follows a file. */
@@ -41,6 +46,8 @@ export interface AccessOptions {
   /** Requests per second and client, 0 for no limit, and how many may come at once. */
   readonly rateLimit: number
   readonly rateBurst: number
+  /** That a client's certificate must name. */
+  readonly clusterName: string | undefined
 }
 
 /** `Sec-WebSocket-Protocol` of a browser, which cannot set other headers: `skein, skein.token.<token>`. */
@@ -51,11 +58,14 @@ const failures = { perSecond: 1, burst: 20 } as const
 export class Access {
   readonly sessions: Sessions
   private readonly tokens: TokenSource | undefined
+  private readonly clusterName: string | undefined
+  private readonly byConnection = new WeakMap<Socket, Principal | null>()
   private readonly requests: RateLimit
   private readonly failed = new RateLimit(failures.perSecond, failures.burst)
 
   constructor(options: AccessOptions) {
     this.tokens = options.tokens
+    this.clusterName = options.clusterName
     this.sessions = new Sessions(options.secrets)
     this.requests = new RateLimit(options.rateLimit, options.rateBurst)
   }
@@ -64,19 +74,42 @@ export class Access {
     return this.tokens?.isRequired ?? false
   }
 
-  identify(headers: IncomingHttpHeaders, address: string): Principal {
+  identify(headers: IncomingHttpHeaders, connection: Socket): Principal {
     const { tokens } = this
+    const address = connection.remoteAddress ?? ''
     if (tokens === undefined || !tokens.isRequired) {
       return { name: 'local', role: 'admin', via: 'local', address, isMistaken: false }
     }
     const token = bearerOf(headers.authorization) ?? protocolToken(headers['sec-websocket-protocol'])
     if (token !== undefined) return principalOf('token', tokens.find(token), address)
     const cookie = cookieOf(headers.cookie)
-    if (cookie === undefined) return nobody(address, headers.authorization !== undefined)
+    if (cookie === undefined) {
+      return this.certified(connection, address) ?? nobody(address, headers.authorization !== undefined)
+    }
     const session = this.sessions.read(cookie, Date.now(), (name) => tokens.byName(name))
     return session === undefined
       ? nobody(address, false)
       : { ...principalOf('session', session.entry, address), session }
+  }
+
+  /** By the certificate that the connection was made with, if it names a client of this cluster. */
+  private certified(connection: Socket, address: string): Principal | undefined {
+    const known = this.byConnection.get(connection)
+    if (known !== undefined) return known !== null && this.isStillGood(known) ? known : undefined
+    const found = this.readCertificate(connection, address)
+    this.byConnection.set(connection, found ?? null)
+    return found
+  }
+
+  private readCertificate(connection: Socket, address: string): Principal | undefined {
+    if (!(connection instanceof TLSSocket) || !connection.authorized || this.clusterName === undefined)
+      return undefined
+    const certificate = connection.getPeerX509Certificate()
+    const client = clientIn(certificate?.subjectAltName, this.clusterName)
+    const role = accessRoles.find((each) => each === client?.role)
+    if (client === undefined || role === undefined) return undefined
+    const expiresAtMs = Date.parse(certificate?.validTo ?? '')
+    return { name: client.name, role, via: 'certificate', address, isMistaken: false, expiresAtMs }
   }
 
   /** For the log-in: what is typed in is a token like any other, limited like any other. */
@@ -85,7 +118,8 @@ export class Access {
   }
 
   /** Of a connection that lives on: is what was shown for it still good? */
-  isStillGood({ via, entry, session }: Principal): boolean {
+  isStillGood({ via, entry, session, expiresAtMs }: Principal): boolean {
+    if (expiresAtMs !== undefined) return expiresAtMs > Date.now()
     if (entry === undefined) return via === 'local' && !this.isRequired
     const now = this.tokens?.byName(entry.name)
     const isSame = now?.hash.equals(entry.hash) === true && now.role === entry.role
@@ -135,7 +169,7 @@ export class Access {
 
 /** What limits are counted by. */
 export function clientOf({ role, via, name, address }: Principal): string {
-  return role === undefined || via === 'local' ? address : `${name} token`
+  return role === undefined || via === 'local' ? address : `${name} ${via === 'certificate' ? via : 'token'}`
 }
 
 function tooMany(detail: string, waitS: number): HttpProblem {

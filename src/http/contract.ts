@@ -117,7 +117,7 @@ export const identitySchema = named(
     required: z.boolean(),
     name: z.string().nullable(),
     role: z.enum(accessRoles).nullable(),
-    via: z.enum(['local', 'token', 'session', 'none']),
+    via: z.enum(['local', 'token', 'session', 'certificate', 'none']),
     expires_at: time.nullable(),
   }),
 )

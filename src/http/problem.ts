@@ -11,6 +11,7 @@ const statusByCode: Readonly<Record<ErrorCode, number>> = {
   aborted: 503,
   already_running: 409,
   bad_address: 400,
+  bad_certificate: 403,
   bad_config: 400,
   bad_cookie: 403,
   clock_skew: 503,

@@ -4,6 +4,7 @@
  */
 import { randomBytes } from 'node:crypto'
 import { createServer, type IncomingMessage, type Server, type ServerResponse } from 'node:http'
+import { createServer as createTlsServer, type Server as TlsServer } from 'node:https'
 import type { AddressInfo } from 'node:net'
 import type { Duplex } from 'node:stream'
 import Fastify, { type FastifyInstance, type FastifyReply, type FastifyRequest } from 'fastify'
@@ -27,6 +28,12 @@ import { StaticFiles } from './static-files.js'
 import { systemRoutes } from './system-routes.js'
 import { WatchHub } from './watch.js'
 
+export interface HttpsSource {
+  readonly current: { readonly cert: string; readonly key: string; readonly ca: string }
+  /** Set by the server: takes a renewed certificate into use. */
+  onChange: (certificate: HttpsSource['current']) => void
+}
+
 export interface HttpServerOptions extends Partial<AccessOptions> {
   readonly host: string
   /** 0 for any free one. */
@@ -35,6 +42,8 @@ export interface HttpServerOptions extends Partial<AccessOptions> {
   readonly allowedHosts: readonly string[]
   /** Serve other machines without a token. */
   readonly insecure: boolean
+  /** HTTPS instead of HTTP. With `ca`, clients may show a certificate of that authority instead of a token. */
+  readonly https?: HttpsSource | undefined
   /** Built dashboard; a plain page is served without. */
   readonly dashboardDir?: string
   readonly log: Log
@@ -50,6 +59,21 @@ export interface HttpServer {
 /** What the router keeps beside a route. */
 interface RouteConfig {
   readonly role: RouteRole
+}
+
+const serverLimits = {
+  headersTimeout: 5_000,
+  requestTimeout: 15_000,
+  connectionsCheckingInterval: 1_000,
+  keepAliveTimeout: 10_000,
+  maxHeaderSize: 16_384,
+  noDelay: true,
+} as const
+
+/** A certificate is asked for, not insisted on: people come with a browser and a token. */
+function tlsOptions({ cert, key, ca }: HttpsSource['current']) {
+  const clients = ca === '' ? {} : { ca, requestCert: true, rejectUnauthorized: false }
+  return { cert, key, minVersion: 'TLSv1.2' as const, ...clients }
 }
 
 const connectionsMax = 4_096
@@ -90,6 +114,7 @@ class Surface {
       secrets: options.secrets ?? (() => [ownSecret]),
       rateLimit: options.rateLimit ?? 0,
       rateBurst: options.rateBurst ?? 0,
+      clusterName: options.clusterName,
     })
     this.trail = new AuditTrail(node.audit)
     const publisher = new Publisher(node)
@@ -103,7 +128,7 @@ class Surface {
     })
     let document: string | undefined
     this.routes = [
-      ...authRoutes(node, this.access, false),
+      ...authRoutes(node, this.access, options.https !== undefined),
       ...clusterRoutes(node, this.watch),
       ...nodeRoutes(node),
       ...eventRoutes(node, publisher),
@@ -135,7 +160,11 @@ class Surface {
     await bind(this.server, host, port)
     const bound = (this.server.address() as AddressInfo).port
     const shown = host.includes(':') ? `[${host}]` : host
-    return { host, port: bound, url: `http://${shown}:${bound}` }
+    return {
+      host,
+      port: bound,
+      url: `${this.options.https === undefined ? 'http' : 'https'}://${shown}:${bound}`,
+    }
   }
 
   async close(): Promise<void> {
@@ -189,17 +218,13 @@ class Surface {
   }
 
   private createServer(handler: (request: IncomingMessage, response: ServerResponse) => void): Server {
-    const server = createServer(
-      {
-        headersTimeout: 5_000,
-        requestTimeout: 15_000,
-        connectionsCheckingInterval: 1_000,
-        keepAliveTimeout: 10_000,
-        maxHeaderSize: 16_384,
-        noDelay: true,
-      },
-      handler,
-    )
+    const { https } = this.options
+    const server =
+      https === undefined
+        ? createServer(serverLimits, handler)
+        : createTlsServer({ ...serverLimits, ...tlsOptions(https.current) }, handler)
+    if (https !== undefined)
+      https.onChange = (certificate) => (server as TlsServer).setSecureContext(tlsOptions(certificate))
     server.maxConnections = connectionsMax
     server.maxHeadersCount = headersMax + 1
     server.on('upgrade', (request: IncomingMessage, stream: Duplex, head: Buffer) =>
@@ -234,7 +259,7 @@ class Surface {
   private async guard(request: GuardedRequest, reply: FastifyReply): Promise<void> {
     reply.headers(answerHeaders)
     const { host, origin } = request.headers
-    request.principal = this.access.identify(request.headers, request.socket.remoteAddress ?? '')
+    request.principal = this.access.identify(request.headers, request.socket)
     this.access.admit(request.principal, this.roleOf(request))
     if (request.raw.rawHeaders.length > 2 * headersMax)
       throw new HttpProblem('invalid_argument', `More than ${headersMax} headers`, { status: 431 })

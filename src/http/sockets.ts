@@ -66,7 +66,7 @@ export class SocketHub {
 
   upgrade(request: IncomingMessage, stream: Duplex, head: Buffer): void {
     stream.on('error', () => stream.destroy())
-    const principal = this.gates.access.identify(request.headers, request.socket.remoteAddress ?? '')
+    const principal = this.gates.access.identify(request.headers, request.socket)
     try {
       const admitted = this.check(request, principal)
       this.server.handleUpgrade(request, stream, head, (socket) => this.open(socket, admitted, request))

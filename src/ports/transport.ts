@@ -5,10 +5,20 @@
  */
 import type { Address, NodeId } from '../core/kernel/brand.js'
 
+/** In PEM. The certificate names cluster and node: `URI:skein://<cluster>/node/<id>`. */
+export interface Certificate {
+  /** Authorities whose certificates are accepted; several while one is being changed. */
+  readonly ca: string
+  readonly cert: string
+  readonly key: string
+}
+
 /** What membership is proved with. */
 export interface TransportKeys {
   /** The first is shown, all are accepted. */
   readonly cookies: readonly Uint8Array[]
+  /** Instead of the cookies, for connections; datagrams are always sealed with cookies. */
+  readonly certificate?: Certificate | undefined
 }
 
 /** A driver whose keys can be changed while it runs. What was set up with a key that is no longer among them ends, in good order. */

@@ -1,4 +1,5 @@
 /** The one file that names drivers: which ones a configuration means, and how a control plane and a journal come to run. */
+import { randomBytes } from 'node:crypto'
 import { resolve } from 'node:path'
 import { Worker } from 'node:worker_threads'
 import { SkeinError } from '../core/kernel/error.js'
@@ -38,7 +39,7 @@ function makeStore(
   setup: ControlSetup,
   onNote: (event: string, fields: Record<string, unknown>, level?: 'info' | 'warn' | 'error') => void,
 ): Store {
-  const { store: url, bind, peerAddress, cookies, diskPath } = setup
+  const { store: url, bind, peerAddress, keys, diskPath } = setup
   if (/^etcds?:/.test(url)) return new EtcdStore(parseEtcdUrl(url))
   if (!url.startsWith('etcd+managed:')) return new SqliteStore({ path: resolve(pathOf(url, 'store')) })
   const { clusterName, seeds } = setup.options
@@ -49,7 +50,7 @@ function makeStore(
     address: peerAddress,
     bindHost: bind.host,
     peers: seeds,
-    cookies,
+    cookies: keys.cookies,
     dataDir: resolve(diskPath),
     makeStore,
     onNote,
@@ -85,7 +86,9 @@ export function makeMesh(
 }
 
 export function makeControlPlane(setup: ControlSetup, post: (message: ControlToMain) => void): ControlPlane {
-  const { bind, advertiseHost, advertisePort, cookies } = setup
+  const { bind, advertiseHost, advertisePort, keys } = setup
+  // Until the cluster's own secret is read from the store, nobody else knows what these are sealed with.
+  const cookies = keys.cookies.length > 0 ? keys.cookies : [randomBytes(32)]
   const onNote = (
     event: string,
     fields: Record<string, unknown>,
@@ -103,7 +106,7 @@ export function makeControlPlane(setup: ControlSetup, post: (message: ControlToM
         cookies,
         datagramBytesMax,
       }),
-      streams: new TcpFrameTransport({ host: bind.host, port: 0, advertiseHost, cookies, onNote }),
+      streams: new TcpFrameTransport({ host: bind.host, port: 0, advertiseHost, ...keys, onNote }),
       lifeLocks: makeLifeLocks(),
       discovery: setup.discover.map(makeDiscovery),
     },

@@ -146,7 +146,7 @@ export interface ControlSetup {
   readonly advertisePort: number | undefined
   /** Sources of peers, as the user wrote them. */
   readonly discover: readonly string[]
-  readonly cookies: readonly Uint8Array[]
+  readonly keys: TransportKeys
   readonly journalIdentity: string
   readonly journalDriver: string
   readonly diskPath: string

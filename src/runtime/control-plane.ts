@@ -14,7 +14,13 @@ import { readSeals } from '../core/sharding/shard-map.js'
 import type { DiscoverySource } from '../ports/discovery.js'
 import type { LifeLocks } from '../ports/life-lock.js'
 import type { Store } from '../ports/store.js'
-import type { ConnectionEvent, DatagramTransport, FrameTransport, Rekeyable } from '../ports/transport.js'
+import type {
+  ConnectionEvent,
+  DatagramTransport,
+  FrameTransport,
+  Rekeyable,
+  TransportKeys,
+} from '../ports/transport.js'
 import { admit } from './cluster-record.js'
 import {
   type ControlCalls,
@@ -25,6 +31,7 @@ import {
   type MainToControl,
   type MemberSnapshot,
 } from './control-messages.js'
+import { datagramSecret } from './datagram-secret.js'
 import { Discoverer } from './discoverer.js'
 import { monotonicMs, readInstant } from './host-clock.js'
 import { HostMeter } from './host-meter.js'
@@ -98,6 +105,7 @@ export class ControlPlane {
   async start(): Promise<void> {
     const { drivers, setup } = this
     await drivers.store.open()
+    await this.rekey(setup.keys)
     const control = await drivers.datagrams.open()
     const { options } = setup
     const { clusterName, nodeId, coordinator } = options
@@ -159,8 +167,14 @@ export class ControlPlane {
         this.feedMembership(message)
         break
       case 'rekey':
-        this.drivers.datagrams.rekey(message.keys)
-        this.drivers.streams.rekey(message.keys)
+        void this.rekey(message.keys).catch((error: unknown) =>
+          this.post({
+            type: 'note',
+            level: 'error',
+            event: 'keys.unusable',
+            fields: { detail: String(error) },
+          }),
+        )
         break
       case 'close':
         void this.close()
@@ -168,6 +182,15 @@ export class ControlPlane {
       default:
         this.feed(message)
     }
+  }
+
+  /** Certificates seal no datagrams: without a cookie, a secret that the cluster keeps in its store does. */
+  private async rekey(keys: TransportKeys): Promise<void> {
+    const { datagrams, streams, store } = this.drivers
+    streams.rekey(keys)
+    const { clusterName } = this.setup.options
+    const cookies = keys.cookies.length > 0 ? keys.cookies : [await datagramSecret(store, clusterName)]
+    datagrams.rekey({ cookies })
   }
 
   async close(): Promise<void> {

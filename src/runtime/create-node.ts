@@ -12,8 +12,6 @@ import { parseAddress } from '../core/kernel/address.js'
 import { SkeinError } from '../core/kernel/error.js'
 import { version } from '../core/version.js'
 import { createHttpServer } from '../http/server.js'
-import { CookieKeeper, cookieBytesWanted } from '../keys/cookie.js'
-import { TokenKeeper } from '../keys/tokens.js'
 import type { TransportKeys } from '../ports/transport.js'
 import { type AdvertisedAddress, advertisedAddress, advertisedHttp } from './advertised.js'
 import { AuditLog } from './audit-log.js'
@@ -21,6 +19,7 @@ import { makeJournal, makeLifeLocks, makeMesh, type RunningControl, runControl }
 import { ControlLink } from './control-link.js'
 import type { ControlSetup, ControlToMain } from './control-messages.js'
 import { protocolMax, protocolMin } from './control-plane.js'
+import { Credentials } from './credentials.js'
 import { HlcKeeper } from './hlc-keeper.js'
 import { openIdentity } from './identity.js'
 import { makeLog } from './log.js'
@@ -95,9 +94,8 @@ async function start(config: NodeConfig, undo: (() => Promise<unknown> | unknown
   })
   const { nodeId, bootId } = identity
   const log = makeLog(config, nodeId)
-  let rekey = (_: TransportKeys): void => {}
-  const cookies = followCookies(config, log, (keys) => rekey(keys))
-  undo.push(() => cookies.close())
+  const credentials = new Credentials(config, nodeId, log)
+  undo.push(() => credentials.close())
   const clock = HlcKeeper.open(config.dataDir, bootId)
   undo.push(() => clock.close())
   const auditLog = new AuditLog({
@@ -128,7 +126,7 @@ async function start(config: NodeConfig, undo: (() => Promise<unknown> | unknown
     port: config.peerPort,
     advertiseHost: advertised.host,
     advertisePort: advertised.port,
-    cookies: cookies.current,
+    ...credentials.keys,
     onNote: (event, fields) => log('warn', event, fields),
   })
   const peerAddress = await mesh.open({
@@ -159,9 +157,7 @@ async function start(config: NodeConfig, undo: (() => Promise<unknown> | unknown
     shutDown: () => unwind(undo),
   })
   const running = node
-  const httpAddress = config.http
-    ? await serveHttp(config, advertised, running, () => cookies.current, log, undo)
-    : ''
+  const httpAddress = config.http ? await serveHttp(config, advertised, running, credentials, log, undo) : ''
 
   const early: ControlToMain[] = []
   control = await runControl(
@@ -172,7 +168,7 @@ async function start(config: NodeConfig, undo: (() => Promise<unknown> | unknown
       peerAddress,
       advertised,
       httpAddress,
-      cookies: cookies.current,
+      keys: credentials.keys,
       journalIdentity: journal.info.identity,
       journalDriver: journal.info.driver,
       lifeLock: identity.lifeLock.locator,
@@ -186,12 +182,12 @@ async function start(config: NodeConfig, undo: (() => Promise<unknown> | unknown
   )
   const started = control
   undo.push(() => started.close())
-  rekey = (keys) => {
+  credentials.onRekey = (keys) => {
     mesh.rekey(keys)
     link.tell({ type: 'rekey', keys })
   }
   // What changed while the start was under way.
-  rekey({ cookies: cookies.current })
+  credentials.onRekey(credentials.keys)
   for (const message of early) running.control(message)
   // Who would not have us says so on the first connection, with the reason.
   for (const peer of config.peers) mesh.redial(peer)
@@ -207,18 +203,18 @@ async function serveHttp(
   config: NodeConfig,
   advertised: AdvertisedAddress,
   node: SkeinNode,
-  secrets: () => readonly Uint8Array[],
+  credentials: Credentials,
   log: ReturnType<typeof makeLog>,
   undo: (() => Promise<unknown> | unknown)[],
 ): Promise<string> {
   const dashboardDir = fileURLToPath(new URL('../../dist/dashboard', import.meta.url))
-  const tokens = config.tokenFile === undefined ? undefined : followTokens(config.tokenFile, log)
-  undo.push(() => tokens?.close())
   const server = createHttpServer(node, {
     host: config.host,
     port: config.port,
-    tokens,
-    secrets,
+    tokens: credentials.tokens,
+    secrets: () => credentials.secrets,
+    https: credentials.https,
+    clusterName: config.clusterName,
     rateLimit: config.rateLimit,
     rateBurst: config.rateBurst,
     allowedOrigins: config.allowedOrigins,
@@ -236,42 +232,6 @@ async function serveHttp(
   return advertisedHttp(bound, advertised)
 }
 
-function followCookies(
-  config: NodeConfig,
-  log: ReturnType<typeof makeLog>,
-  rekey: (keys: TransportKeys) => void,
-): CookieKeeper {
-  const { cookie, cookieFile, dataDir } = config
-  return new CookieKeeper(
-    { cookie, cookieFile, sharedFile: join(dirname(dataDir), 'cookie') },
-    {
-      changed: (cookies) => {
-        log('info', 'cookies.changed', { cookies: cookies.length })
-        rekey({ cookies })
-      },
-      refused: (detail) =>
-        log('error', 'cookies.unusable', { detail, effect: 'those read before stay in force' }),
-      weak: (bytes) => {
-        const detail = `this cookie can be guessed by whoever records one handshake: make one of ${cookieBytesWanted} random bytes with skein cookie`
-        log('warn', 'cookie.weak', { bytes, detail })
-      },
-    },
-  )
-}
-
-function followTokens(path: string, log: ReturnType<typeof makeLog>): TokenKeeper {
-  const keeper = new TokenKeeper(path, {
-    changed: (tokens) => log('info', 'tokens.changed', { file: path, tokens }),
-    refused: (detail) =>
-      log('error', 'tokens.unusable', { detail, effect: 'those read before stay in force' }),
-  })
-  if (!keeper.isRequired) {
-    const effect = 'whoever reaches the HTTP port may do anything'
-    log('warn', 'tokens.none', { file: path, effect })
-  }
-  return keeper
-}
-
 interface SetupFacts {
   readonly shared: SharedState
   readonly nodeId: string
@@ -279,7 +239,7 @@ interface SetupFacts {
   readonly peerAddress: string
   readonly advertised: AdvertisedAddress
   readonly httpAddress: string
-  readonly cookies: readonly Uint8Array[]
+  readonly keys: TransportKeys
   readonly journalIdentity: string
   readonly journalDriver: string
   readonly lifeLock: string
@@ -325,7 +285,7 @@ function controlSetup(config: NodeConfig, facts: SetupFacts): ControlSetup {
     advertiseHost: advertised.host,
     advertisePort: advertised.port,
     discover: config.discover,
-    cookies: facts.cookies,
+    keys: facts.keys,
     journalIdentity: facts.journalIdentity,
     journalDriver: facts.journalDriver,
     diskPath: config.dataDir,

@@ -422,6 +422,13 @@ export interface NodeConfig {
   readonly cookieFile?: string
   /** Hashes of the HTTP surface's tokens, with a role and a name each. Absent: nobody needs one. */
   readonly tokenFile?: string
+  /** In PEM, all three or none: connections between nodes by certificates instead of the cookie. */
+  readonly tlsCa?: string
+  readonly tlsCert?: string
+  readonly tlsKey?: string
+  /** In PEM, both or none: HTTPS instead of HTTP. Clients may show a certificate of `tlsCa` instead of a token. */
+  readonly httpsCert?: string
+  readonly httpsKey?: string
   readonly insecure: boolean
   /** Requests per second that one HTTP client may send, 0 for no limit, and how many at once. */
   readonly rateLimit: number

@@ -1,12 +1,12 @@
 /** Events from the command line: send a file, read a key back, follow the stream. */
 import type { Command } from 'commander'
 import WebSocket from 'ws'
-import { baseUrl, call, unreachable } from '../client.js'
+import { baseUrl, call, type TlsFiles, tlsOptions, unreachable } from '../client.js'
 import { CliFailure, exitCodeOf, exitCodes } from '../exit.js'
 import { keyFinder } from '../line-batches.js'
 import { print } from '../output.js'
 import { publishLines } from '../publish-file.js'
-import { addressesOf, clientOf, type RemoteOptions, remote, remoteMany, whole } from '../remote.js'
+import { addressesOf, clientOf, type RemoteOptions, remote, remoteMany, tlsOf, whole } from '../remote.js'
 
 interface EventJson {
   readonly id: string
@@ -18,7 +18,7 @@ interface Page {
   readonly next_cursor?: string
 }
 
-interface PublishOptions {
+interface PublishOptions extends TlsFiles {
   readonly addr?: readonly string[]
   readonly token?: string
   readonly json?: boolean
@@ -100,6 +100,7 @@ async function publish(file: string, o: PublishOptions): Promise<void> {
     {
       addresses: addressesOf(o.addr),
       token: o.token,
+      tls: tlsOf(o),
       stream: o.stream,
       patienceMs: whole('--patience', o.patience, 1, 86_400) * 1_000,
     },
@@ -153,7 +154,7 @@ async function tail(o: TailOptions): Promise<void> {
   if (o.key !== undefined) query.set('key', o.key)
   const url = `${baseUrl(o.addr).replace(/^http/, 'ws')}/ws/live?${query}`
   const headers = o.token === undefined ? {} : { authorization: `Bearer ${o.token}` }
-  const socket = new WebSocket(url, { headers, handshakeTimeout: 15_000 })
+  const socket = new WebSocket(url, { headers, handshakeTimeout: 15_000, ...tlsOptions(o) })
   let isOurEnd = false
   process.once('SIGINT', () => {
     isOurEnd = true

@@ -2,7 +2,6 @@
 import { mkdirSync } from 'node:fs'
 import { dirname } from 'node:path'
 import type { Command } from 'commander'
-import { isSkeinError } from '../../core/kernel/error.js'
 import {
   createCookieFile,
   makeCookie,
@@ -13,7 +12,9 @@ import {
 import { accessRoles } from '../../keys/roles.js'
 import { createToken, isTokenName, loadTokens, removeToken, tokenNameAllowed } from '../../keys/tokens.js'
 import { CliFailure, exitCodes } from '../exit.js'
+import { inWords } from '../in-words.js'
 import { print, printJson, printTable } from '../output.js'
+import { addCertificates } from './certificates.js'
 
 const defaultTokenFile = '.skein/tokens'
 
@@ -32,6 +33,7 @@ export function addKeys(program: Command): void {
       .requiredOption('--name <name>', `who it is for, as the audit log says: ${tokenNameAllowed}`),
   ).action(create)
   addCookie(program)
+  addCertificates(program)
   withFile(token.command('ls').description('names and roles')).action(list)
   withFile(token.command('remove <name>').description('end a token and every log-in made with it')).action(
     remove,
@@ -132,21 +134,4 @@ function remove(name: string, o: FileOptions): void {
 
 function usage(detail: string): CliFailure {
   return new CliFailure(exitCodes.usage, detail)
-}
-
-/** Errors of ours with their exit code; others are bugs, or the filesystem's. */
-function inWords<T>(work: () => T): T {
-  try {
-    return work()
-  } catch (error) {
-    if (!isSkeinError(error))
-      throw new CliFailure(exitCodes.failed, error instanceof Error ? error.message : String(error))
-    const code =
-      error.code === 'not_found'
-        ? exitCodes.notFound
-        : error.code === 'conflict'
-          ? exitCodes.conflict
-          : exitCodes.usage
-    throw new CliFailure(code, `${error.code}: ${error.message}`)
-  }
 }

@@ -6,6 +6,7 @@ export type ErrorCode =
   | 'aborted'
   | 'already_running'
   | 'bad_address'
+  | 'bad_certificate'
   | 'bad_config'
   | 'bad_cookie'
   | 'clock_skew'

@@ -24,6 +24,7 @@ import {
 import type { HandlerGate, InboundRequest, Lane } from './handler-gate.js'
 import { Outbox } from './outbox.js'
 import { type PendingRequest, requestStates } from './pending-request.js'
+import type { PeerProof } from './proof.js'
 import { decodeReplyError, encodeReplyError } from './reply-error.js'
 
 /** While so many bytes wait for the other end to read, no further request of its is begun. */
@@ -53,8 +54,7 @@ export class Connection implements Lane {
   readonly remote: string
   /** Address that was dialled; empty for an inbound one. */
   readonly dialled: string
-  /** Which of our keys it was made with. */
-  readonly keyId: string
+  readonly proof: PeerProof
   readonly waiting = new Fifo<InboundRequest>()
   isInTurn = false
   /** What the other end said of itself, once it was accepted: from then on frames flow. */
@@ -82,12 +82,13 @@ export class Connection implements Lane {
   private owed = 0
   private owedBytes = 0
   private closeDetail = 'the connection ended'
+  closeError: NodeJS.ErrnoException | undefined
 
-  constructor(socket: TLSSocket, dialled: string, keyId: string, owner: ConnectionOwner) {
+  constructor(socket: TLSSocket, dialled: string, proof: PeerProof, owner: ConnectionOwner) {
     this.socket = socket
     this.owner = owner
     this.dialled = dialled
-    this.keyId = keyId
+    this.proof = proof
     this.isInbound = dialled === ''
     this.remote = socket.remoteAddress ?? ''
     this.outbox = new Outbox(socket)
@@ -96,6 +97,7 @@ export class Connection implements Lane {
     socket.on('data', (chunk: Buffer) => this.receive(chunk))
     socket.on('drain', () => this.drained())
     socket.on('error', (error: NodeJS.ErrnoException) => {
+      this.closeError = error
       this.closeDetail = error.code ?? error.message
     })
     socket.on('end', () => {

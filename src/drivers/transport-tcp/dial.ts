@@ -1,12 +1,10 @@
 /**
- * One attempt to reach a peer: TCP, then TLS 1.3 with the pre-shared key, within one deadline. What a failure means is
+ * One attempt to reach a peer: TCP, then TLS 1.3, within one deadline. What a failure means is
  * said here once; when to try again is the peer's business.
  */
-import { connect, createSecureContext, type SecureContext, type TLSSocket } from 'node:tls'
+import { connect, type TLSSocket } from 'node:tls'
 import { parseAddress } from '../../core/kernel/address.js'
-import { type CookieKey, pskIdentity } from './keys.js'
-
-export const tlsCiphers = 'TLS_AES_128_GCM_SHA256'
+import type { PeerProof, Proof } from './proof.js'
 
 export type DialFailure =
   | { readonly type: 'refused'; readonly detail: string }
@@ -16,33 +14,27 @@ export type DialFailure =
 
 export interface DialOptions {
   readonly address: string
-  readonly key: CookieKey
+  readonly proof: Proof
   readonly nodeId: string
-  readonly context: SecureContext
   readonly timeoutMs: number
 }
 
-/** No certificate authority: only the key proves anything. */
-export function makeClientContext(): SecureContext {
-  return createSecureContext({ ciphers: tlsCiphers, minVersion: 'TLSv1.3', ca: [] })
+export interface Dialled {
+  readonly socket: TLSSocket
+  readonly proof: PeerProof
 }
 
 /** Calls `done` once. Returns a way to give up, after which `done` is not called. */
-export function dial(options: DialOptions, done: (result: TLSSocket | DialFailure) => void): () => void {
-  const { address, key, nodeId } = options
+export function dial(options: DialOptions, done: (result: Dialled | DialFailure) => void): () => void {
+  const { address, proof, nodeId } = options
   const target = parseAddress(address)
   if (target === undefined) {
     const detail = `"${address}" is not host:port`
     const soon = setImmediate(() => done({ type: 'unreachable', detail }))
     return () => clearImmediate(soon)
   }
-  const socket = connect({
-    ...target,
-    secureContext: options.context,
-    minVersion: 'TLSv1.3',
-    checkServerIdentity: () => undefined,
-    pskCallback: () => ({ psk: key.psk, identity: pskIdentity(key, nodeId) }),
-  })
+  const { options: tls, keyId } = proof.client(nodeId)
+  const socket = connect({ ...target, ...tls })
   let failure: DialFailure | undefined
   const finish = (): void => {
     clearTimeout(timer)
@@ -50,7 +42,7 @@ export function dial(options: DialOptions, done: (result: TLSSocket | DialFailur
     done(failure ?? { type: 'unreachable', detail, wasReset: true })
   }
   const onError = (error: NodeJS.ErrnoException): void => {
-    failure ??= explain(address, error)
+    failure ??= explain(address, error, proof)
   }
   const timer = setTimeout(() => {
     const detail = `${address} did not answer within ${options.timeoutMs} ms`
@@ -60,15 +52,15 @@ export function dial(options: DialOptions, done: (result: TLSSocket | DialFailur
   socket.once('error', onError)
   socket.once('close', finish)
   socket.once('secureConnect', () => {
-    // With a certificate instead of the key this would be somebody else's server.
-    if (!socket.isSessionReused()) {
-      failure = { type: 'unreachable', detail: `${address} does not know the peer protocol` }
+    const peer = proof.read(socket, keyId)
+    if (peer === undefined) {
+      failure = { type: 'unreachable', detail: `${address} is no node of this cluster` }
       socket.destroy()
       return
     }
     clearTimeout(timer)
     socket.off('close', finish)
-    done(socket)
+    done({ socket, proof: peer })
     socket.off('error', onError)
   })
   return () => {
@@ -78,15 +70,22 @@ export function dial(options: DialOptions, done: (result: TLSSocket | DialFailur
   }
 }
 
-function explain(address: string, error: NodeJS.ErrnoException): DialFailure {
+const untrusted = /^(SELF_SIGNED|DEPTH_ZERO|UNABLE_TO|CERT_|ERR_TLS_CERT)/
+
+/** An end with certificates may be told after the handshake, in place of a hello: hence exported. */
+export function explain(address: string, error: NodeJS.ErrnoException, { rejection }: Proof): DialFailure {
   const code = error.code ?? ''
   if (code === 'ECONNREFUSED') return { type: 'refused', detail: `nobody listens at ${address}` }
   if (code.startsWith('ERR_SSL_') && code.includes('_ALERT_')) {
     return {
       type: 'rejected',
-      code: 'bad_cookie',
-      detail: `${address} does not accept this node's cookie; give all nodes of a cluster the same --cookie or --cookie-file (${code})`,
+      code: rejection.code,
+      detail: `${address} does not accept this node's ${rejection.code === 'bad_cookie' ? 'cookie' : 'certificate'}; ${rejection.advice} (${code})`,
     }
+  }
+  if (untrusted.test(code)) {
+    const detail = `the certificate of ${address} is not to be trusted (${code}); ${rejection.advice}`
+    return { type: 'rejected', code: 'bad_certificate', detail }
   }
   if (code.startsWith('ERR_SSL_')) {
     return { type: 'unreachable', detail: `${address} does not speak the peer protocol (${code})` }

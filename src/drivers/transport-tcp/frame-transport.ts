@@ -1,17 +1,16 @@
 /**
- * Pooled connections between nodes: TLS 1.3 with a key from the cookie (mutual authentication and forward secrecy from
- * OpenSSL), one connection per pair of nodes, dialled when needed, kept where asked, redialled with jittered backoff. A
+ * Pooled connections between nodes: TLS 1.3 with a key from the cookie or with certificates (mutual authentication and
+ * forward secrecy from OpenSSL), one connection per pair of nodes, dialled when needed, kept where asked, redialled with jittered backoff. A
  * lost connection is redialled at once: "lost", then "refused", is the fastest evidence that a process is gone.
  *
  * This file is the port's face and the switchboard between listener, dials, peers and connections. How bytes travel is
  * `connection.ts`, when to dial is `peer.ts`; what frames mean to the cluster must not live here.
  */
 import { performance } from 'node:perf_hooks'
-import type { SecureContext, TLSSocket } from 'node:tls'
+import type { TLSSocket } from 'node:tls'
 import type { Address } from '../../core/kernel/brand.js'
 import { SkeinError } from '../../core/kernel/error.js'
 import { frameBodyBytesMax } from '../../core/wire/frame.js'
-import { checkHello } from '../../core/wire/hello.js'
 import type {
   ConnectionEvent,
   FrameHandler,
@@ -23,15 +22,16 @@ import type {
 } from '../../ports/transport.js'
 import { boundAddress } from './address.js'
 import { Connection, type ConnectionOwner } from './connection.js'
-import { dial, makeClientContext } from './dial.js'
+import { dial, explain } from './dial.js'
 import { type Credit, decodeGreeting, decodeRefusal } from './greeting.js'
 import { HandlerGate } from './handler-gate.js'
-import { type CookieKey, cookieKeys } from './keys.js'
+import { judgeHello } from './judge-hello.js'
 import { Listener } from './listener.js'
 import { NoteLimiter } from './note-limiter.js'
 import { type Peer, type Pool, unreachable } from './peer.js'
 import { PeerTable } from './peer-table.js'
 import { DeadlineWheel, PendingRequest } from './pending-request.js'
+import { makeProof, type PeerProof, type Proof } from './proof.js'
 import type { TcpFrameTransportOptions } from './tcp-options.js'
 
 const sweepMs = 1_000
@@ -40,6 +40,7 @@ const forgetMs = 600_000
 /** For the other end to agree to a retirement, and for a peer that answers nothing any more. */
 const stuckMs = 10_000
 const defaultCloseMs = 1_000
+const nothingProved: PeerProof = { keyId: '' }
 
 export class TcpFrameTransport implements FrameTransport, Rekeyable, ConnectionOwner, Pool {
   readonly gate: HandlerGate
@@ -49,8 +50,7 @@ export class TcpFrameTransport implements FrameTransport, Rekeyable, ConnectionO
   frameHandler: FrameHandler = () => undefined
   isClosing = false
   private readonly options: TcpFrameTransportOptions
-  private keys: readonly CookieKey[]
-  private readonly context: SecureContext = makeClientContext()
+  private readonly proof: Proof
   private readonly table: PeerTable
   private readonly connections = new Set<Connection>()
   private readonly dials = new Set<() => void>()
@@ -64,7 +64,7 @@ export class TcpFrameTransport implements FrameTransport, Rekeyable, ConnectionO
   /** Throws `bad_cookie` without a cookie. */
   constructor(options: TcpFrameTransportOptions) {
     this.options = options
-    this.keys = cookieKeys(options.cookies)
+    this.proof = makeProof(() => this.hello?.clusterName ?? '', options)
     this.table = new PeerTable(this)
     this.gate = new HandlerGate(options.handlersMax ?? 4_096)
     this.credit = {
@@ -75,7 +75,7 @@ export class TcpFrameTransport implements FrameTransport, Rekeyable, ConnectionO
     this.random = options.random ?? Math.random
     this.notes = new NoteLimiter(options.onNote)
     this.listener = new Listener(
-      () => this.keys,
+      this.proof,
       {
         handshakeTimeoutMs: this.handshakeTimeoutMs,
         connectionsMax: options.connectionsMax ?? 4_096,
@@ -83,7 +83,8 @@ export class TcpFrameTransport implements FrameTransport, Rekeyable, ConnectionO
         handshakesPerRemotePerSecondMax: options.handshakesPerRemotePerSecondMax ?? 100,
       },
       {
-        accepted: (socket, keyId) => this.accept(socket, keyId),
+        accepted: (socket, proof) => this.accept(socket, proof),
+        unproved: (socket) => this.refuseStranger(socket),
         badCookie: (remote, nodeId) => this.badCookie(remote, nodeId),
         note: (event, fields) => this.note(event, fields),
       },
@@ -99,12 +100,18 @@ export class TcpFrameTransport implements FrameTransport, Rekeyable, ConnectionO
     return address
   }
 
-  rekey({ cookies }: TransportKeys): void {
-    this.keys = cookieKeys(cookies)
+  rekey(keys: TransportKeys): void {
+    this.proof.rekey(keys)
+    this.listener.rekeyed()
+    this.retireUnproved()
+  }
+
+  /** Those whose cookie was dropped, whose certificate is over, or whose authority is not trusted any more. */
+  private retireUnproved(): void {
     for (const connection of this.connections) {
-      if (this.keys.some(({ id }) => id === connection.keyId)) continue
+      if (this.proof.isStillGood(connection.proof)) continue
       const { hello } = connection
-      if (hello === undefined) connection.destroy('its cookie is not accepted any more')
+      if (hello === undefined) connection.destroy('what it proved itself with does not count any more')
       else this.table.get(hello.address)?.retire(connection)
     }
   }
@@ -248,19 +255,17 @@ export class TcpFrameTransport implements FrameTransport, Rekeyable, ConnectionO
   }
 
   beginDial(peer: Peer): object {
-    const key = this.keys[0] as CookieKey
     const giveUp = dial(
       {
         address: peer.address,
-        key,
+        proof: this.proof,
         nodeId: this.nodeId,
-        context: this.context,
         timeoutMs: this.handshakeTimeoutMs,
       },
       (result) => {
         this.dials.delete(giveUp)
         if ('type' in result) peer.dialFailed(result)
-        else peer.dialling = this.adoptSocket(result, peer.address, key.id)
+        else peer.dialling = this.adoptSocket(result.socket, peer.address, result.proof)
       },
     )
     this.dials.add(giveUp)
@@ -273,13 +278,24 @@ export class TcpFrameTransport implements FrameTransport, Rekeyable, ConnectionO
 
   // Handshakes.
 
-  private accept(socket: TLSSocket, keyId: string): void {
+  private accept(socket: TLSSocket, proof: PeerProof): void {
     if (this.isClosing) socket.destroy()
-    else this.adoptSocket(socket, '', keyId)
+    else this.adoptSocket(socket, '', proof)
   }
 
-  private adoptSocket(socket: TLSSocket, dialled: Address, keyId: string): Connection {
-    const connection = new Connection(socket, dialled, keyId, this)
+  /** Node closes such a connection without a word, and whoever dialled would guess for long. */
+  private refuseStranger(socket: TLSSocket): void {
+    const { code, advice } = this.proof.rejection
+    const connection = new Connection(socket, '', nothingProved, this)
+    this.connections.add(connection)
+    connection.refuse({
+      code,
+      detail: `${this.nodeId} does not accept what this node proves itself with; ${advice}`,
+    })
+  }
+
+  private adoptSocket(socket: TLSSocket, dialled: Address, proof: PeerProof): Connection {
+    const connection = new Connection(socket, dialled, proof, this)
     this.connections.add(connection)
     if (dialled !== '') connection.greet(this.hello as Hello)
     const timer = setTimeout(() => {
@@ -298,17 +314,11 @@ export class TcpFrameTransport implements FrameTransport, Rekeyable, ConnectionO
     }
     const ours = this.hello as Hello
     const theirs = greeting.hello
-    if (theirs.nodeId === ours.nodeId && theirs.bootId === ours.bootId) {
-      connection.refuse({ code: 'self', detail: 'this is the node itself' })
-      return
-    }
-    const verdict = checkHello(ours, theirs)
-    if (!verdict.ok) {
-      // The words are for the reader: theirs for them, ours for us.
-      const inverse = checkHello(theirs, ours)
-      const { code, detail } = verdict
-      connection.refuse({ code, detail: inverse.ok ? detail : inverse.detail })
-      this.rejected(connection, theirs.address, code, detail)
+    const refusal = judgeHello(ours, theirs, connection.proof)
+    if (refusal !== undefined) {
+      const { forThem, forUs } = refusal
+      connection.refuse(forThem)
+      if (forUs !== 'self') this.rejected(connection, theirs.address, forUs.code, forUs.detail)
       return
     }
     if (connection.isInbound) connection.greet(ours)
@@ -330,7 +340,7 @@ export class TcpFrameTransport implements FrameTransport, Rekeyable, ConnectionO
 
   private badCookie(remote: string, nodeId: string): void {
     const who = nodeId === '' ? 'a node' : `a node that calls itself "${nodeId}"`
-    const detail = `${who} at ${remote} has another cookie; give all nodes of a cluster the same --cookie or --cookie-file`
+    const detail = `${who} at ${remote} has another cookie; ${this.proof.rejection.advice}`
     this.emit({ type: 'rejected', address: remote, code: 'bad_cookie', detail })
   }
 
@@ -358,8 +368,12 @@ export class TcpFrameTransport implements FrameTransport, Rekeyable, ConnectionO
     this.connections.delete(connection)
     const { hello } = connection
     if (hello === undefined) {
-      const peer = this.diallerOf(connection)
-      peer?.dialFailed({ type: 'unreachable', detail: `${peer.address}: ${detail}` })
+      const { dialled, closeError } = connection
+      this.diallerOf(connection)?.dialFailed(
+        closeError === undefined
+          ? { type: 'unreachable', detail: `${dialled}: ${detail}` }
+          : explain(dialled, closeError, this.proof),
+      )
       return
     }
     const peer = this.table.ensure(hello.address)
@@ -375,6 +389,7 @@ export class TcpFrameTransport implements FrameTransport, Rekeyable, ConnectionO
 
   private sweep(): void {
     const nowMs = performance.now()
+    this.retireUnproved()
     for (const connection of this.connections) {
       connection.trim()
       const isUnanswered = connection.retireSentAtMs > 0 && !connection.retireReceived

@@ -1,5 +1,5 @@
 /**
- * The listening side: accepts TLS 1.3 with the pre-shared key, and keeps strangers cheap: a deadline for the handshake,
+ * The listening side: accepts TLS 1.3, and keeps strangers cheap: a deadline for the handshake,
  * limits on connections and on handshakes per remote address. What is said after the handshake is not its business.
  */
 
@@ -8,8 +8,7 @@ import { performance } from 'node:perf_hooks'
 import { createServer as createTlsServer, type TLSSocket, type Server as TlsServer } from 'node:tls'
 import { formatAddress } from '../../core/kernel/address.js'
 import { bindError } from './address.js'
-import { tlsCiphers } from './dial.js'
-import { type CookieKey, readPskIdentity } from './keys.js'
+import type { PeerProof, Proof } from './proof.js'
 
 export interface ListenerLimits {
   readonly handshakeTimeoutMs: number
@@ -20,8 +19,9 @@ export interface ListenerLimits {
 }
 
 export interface ListenerEvents {
-  /** `keyId`: which cookie it was accepted for. */
-  accepted(socket: TLSSocket, keyId: string): void
+  accepted(socket: TLSSocket, proof: PeerProof): void
+  /** The handshake is done, and the other end proved nothing that counts: it may be told so. */
+  unproved(socket: TLSSocket): void
   /** A node with a cookie that is not ours. `nodeId` is what it claims. */
   badCookie(remote: string, nodeId: string): void
   note(event: string, fields: Record<string, unknown>): void
@@ -42,27 +42,19 @@ export class Listener {
   turnedAway = 0
   private readonly limits: ListenerLimits
   private readonly events: ListenerEvents
+  private readonly proof: Proof
   private readonly remotes = new Map<string, Remote>()
-  private readonly identities = new WeakMap<object, string>()
   private readonly raw = new Set<Socket>()
   /** Listens and counts; hands what the limits let through to `tls`, which never listens itself. */
   private readonly server: Server
   private readonly tls: TlsServer
   private isClosing = false
 
-  constructor(keys: () => readonly CookieKey[], limits: ListenerLimits, events: ListenerEvents) {
+  constructor(proof: Proof, limits: ListenerLimits, events: ListenerEvents) {
     this.limits = limits
     this.events = events
-    this.tls = createTlsServer({
-      ciphers: tlsCiphers,
-      minVersion: 'TLSv1.3',
-      handshakeTimeout: limits.handshakeTimeoutMs,
-      pskCallback: (socket, identity) => {
-        this.identities.set(socket, identity)
-        const { keyId } = readPskIdentity(identity)
-        return keys().find((key) => key.id === keyId)?.psk ?? null
-      },
-    })
+    this.proof = proof
+    this.tls = createTlsServer({ ...proof.server(), handshakeTimeout: limits.handshakeTimeoutMs })
     this.tls.on('secureConnection', (socket) => this.accept(socket))
     this.tls.on('tlsClientError', (error, socket) => this.fail(error, socket))
     this.server = createServer({ noDelay: true }, (socket) => this.limit(socket))
@@ -83,6 +75,12 @@ export class Listener {
     })
     server.on('error', (error) => this.events.note('transport.server_error', { detail: error.message }))
     return server.address() as AddressInfo
+  }
+
+  /** From the next handshake on. */
+  rekeyed(): void {
+    const context = this.proof.serverContext()
+    if (context !== undefined) this.tls.setSecureContext(context)
   }
 
   /** Accepts no more; resolves when the last accepted connection is closed. */
@@ -142,22 +140,25 @@ export class Listener {
   }
 
   private accept(socket: TLSSocket): void {
-    if (!socket.isSessionReused()) {
+    const proof = this.proof.read(socket, this.proof.keyIdOf(socket))
+    if (proof === undefined) {
       this.failed++
-      socket.destroy()
+      const detail = `it proved nothing that counts here (${socket.authorizationError?.toString() ?? 'not a node of this cluster'})`
+      this.events.note('transport.handshake_failed', { remote: socket.remoteAddress ?? '', detail })
+      this.events.unproved(socket)
       return
     }
-    this.events.accepted(socket, readPskIdentity(this.identities.get(socket) ?? '').keyId)
+    this.events.accepted(socket, proof)
   }
 
   private fail(error: NodeJS.ErrnoException, socket: TLSSocket): void {
     this.failed++
     const remote = formatAddress(socket.remoteAddress ?? 'unknown', socket.remotePort ?? 0)
-    const identity = this.identities.get(socket)
+    const claim = this.proof.claimOf(socket)
     const code = error.code ?? ''
     socket.destroy()
-    if (identity !== undefined && code.startsWith('ERR_SSL_')) {
-      this.events.badCookie(remote, readPskIdentity(identity).nodeId)
+    if (claim !== undefined && code.startsWith('ERR_SSL_')) {
+      this.events.badCookie(remote, claim)
       return
     }
     this.events.note('transport.handshake_failed', { remote, code, detail: error.message.slice(0, 200) })

@@ -1,4 +1,6 @@
 /** What a {@link TcpFrameTransport} can be told. Nothing here does anything. */
+
+import type { Certificate } from '../../ports/transport.js'
 import type { Advertised } from './address.js'
 
 /** Every limit has a default; time in ms, sizes in bytes. */
@@ -8,6 +10,8 @@ export interface TcpFrameTransportOptions extends Advertised {
   readonly port: number
   /** The first is shown when dialling, all are accepted: that is how a cookie is changed without a gap. */
   readonly cookies: readonly Uint8Array[]
+  /** Instead of the cookies. */
+  readonly certificate?: Certificate | undefined
   /** What may wait for one peer: over it `send` says full, `request` fails as overloaded. Default 32 MiB. */
   readonly queueBytesMax?: number
   /** Requests of one peer that may be unanswered at a time; more wait at its end. 1 to 65,535, default 1,024. */
