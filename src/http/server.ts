@@ -14,6 +14,7 @@ import { Access, type AccessOptions, type RouteRole } from './access.js'
 import { AuditTrail } from './audit.js'
 import { authRoutes } from './auth-routes.js'
 import { clusterRoutes } from './cluster-routes.js'
+import { limitConnections } from './connections.js'
 import { bodyBytesMaxOf, dispatch, type GuardedRequest, sendAnswer, sendError } from './dispatch.js'
 import { eventRoutes, eventSockets } from './event-routes.js'
 import { nodeRoutes } from './node-routes.js'
@@ -77,6 +78,7 @@ function tlsOptions({ cert, key, ca }: HttpsSource['current']) {
 }
 
 const connectionsMax = 4_096
+const connectionsPerAddressMax = 1_024
 const headersMax = 100
 const closeDeadlineMs = 5_000
 
@@ -226,6 +228,7 @@ class Surface {
     if (https !== undefined)
       https.onChange = (certificate) => (server as TlsServer).setSecureContext(tlsOptions(certificate))
     server.maxConnections = connectionsMax
+    limitConnections(server, connectionsPerAddressMax)
     server.maxHeadersCount = headersMax + 1
     server.on('upgrade', (request: IncomingMessage, stream: Duplex, head: Buffer) =>
       this.sockets.upgrade(request, stream, head),

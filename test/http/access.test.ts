@@ -1,9 +1,11 @@
 /** Tokens, roles, log-ins, limits and the audit log, over a real node with real connections. */
 import { mkdtemp, rm, writeFile } from 'node:fs/promises'
-import { tmpdir } from 'node:os'
+import { type AddressInfo, connect, createServer, type Socket } from 'node:net'
+import { networkInterfaces, tmpdir } from 'node:os'
 import { join } from 'node:path'
 import { afterAll, beforeAll, describe, expect, it } from 'vitest'
 import { WebSocket } from 'ws'
+import { limitConnections } from '../../src/http/connections.js'
 import { RateLimit } from '../../src/http/rate-limit.js'
 import type { AccessRole } from '../../src/keys/roles.js'
 import { createToken, removeToken } from '../../src/keys/tokens.js'
@@ -263,6 +265,32 @@ describe('limits', () => {
   it('more than a hundred headers are refused', async () => {
     const headers = Object.fromEntries(Array.from({ length: 120 }, (_, i) => [`x-h-${i}`, '1']))
     expect((await call('GET', '/livez', { headers })).status).toBe(431)
+  })
+
+  it('connections of one other address have a bound, which ends with them', async () => {
+    const server = createServer((socket) => socket.on('error', () => undefined))
+    limitConnections(server, 2)
+    // Loopback is not limited, so the address is one of this machine's others.
+    const other = Object.values(networkInterfaces())
+      .flatMap((list) => list ?? [])
+      .find(({ internal, family }) => !internal && family === 'IPv4')?.address
+    if (other === undefined) {
+      process.stderr.write('\nSKIPPED: this machine has no address beside loopback\n')
+      return
+    }
+    await new Promise<void>((up) => server.listen(0, other, up))
+    const { port } = server.address() as AddressInfo
+    const dial = () =>
+      new Promise<{ socket: Socket; isCut: boolean }>((done) => {
+        const socket = connect(port, other)
+        socket.once('close', () => done({ socket, isCut: true }))
+        socket.once('connect', () => setTimeout(() => done({ socket, isCut: false }), 100))
+      })
+    const [first, , third] = await Promise.all([dial(), dial(), dial()])
+    expect(third?.isCut).toBe(true)
+    first?.socket.destroy()
+    await expect.poll(async () => (await dial()).isCut, { timeout: 5_000 }).toBe(false)
+    server.close()
   })
 
   it('buckets fill again, and what is remembered has a bound', () => {
