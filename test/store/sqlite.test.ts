@@ -1,5 +1,15 @@
 // biome-ignore-all lint/suspicious/noThenProperty: a transaction's `then` is a list, never awaited
-import { copyFileSync, mkdirSync, readFileSync, renameSync, rmSync, writeFileSync } from 'node:fs'
+import {
+  chmodSync,
+  copyFileSync,
+  mkdirSync,
+  readdirSync,
+  readFileSync,
+  renameSync,
+  rmSync,
+  statSync,
+  writeFileSync,
+} from 'node:fs'
 import { afterEach, beforeEach, describe, expect, it } from 'vitest'
 import { SqliteStore, type SqliteStoreOptions } from '../../src/drivers/store-sqlite/sqlite-store.js'
 import { monotonicMs } from '../../src/engines/sqlite/clock.js'
@@ -34,6 +44,15 @@ const bytes = (text: string) => new TextEncoder().encode(text)
 const put = (key: string, value = '') => ({ type: 'put', key, value: bytes(value) }) as const
 
 describe('opening a SQLite store', () => {
+  it('makes files that only their owner can read, in whatever directory', async () => {
+    chmodSync(directory, 0o755)
+    const store = await open()
+    await store.txn({ then: [{ type: 'put', key: 'k', value: new Uint8Array(1) }] })
+    const files = readdirSync(directory).filter((name) => name.startsWith('store.db'))
+    expect(files).toContain('store.db-wal')
+    for (const name of files) expect(statSync(`${directory}/${name}`).mode & 0o077, name).toBe(0)
+  })
+
   it('refuses what is not a store, naming the file and what to do', async () => {
     writeFileSync(path, 'this is text, and long enough to be looked at as a header. '.repeat(100))
     await expect(open()).rejects.toMatchObject({

@@ -12,6 +12,7 @@
  * Must not live here: schemas, leases, anything that knows what is stored.
  */
 import { randomInt } from 'node:crypto'
+import { closeSync, openSync } from 'node:fs'
 import { createRequire } from 'node:module'
 import { dirname } from 'node:path'
 import { SkeinError } from '../../core/kernel/error.js'
@@ -100,6 +101,7 @@ export function openDatabase(path: string, options: OpenOptions = {}): Database 
   const { DatabaseSync } = sqliteLibrary()
   const { readOnly = false, openTimeoutMs = 50, journalMode = 'wal' } = options
   let raw: RawDatabase | undefined
+  if (!readOnly && path !== ':memory:') createForOwner(path)
   try {
     raw = new DatabaseSync(path, { readOnly, timeout: openTimeoutMs })
     if (!readOnly) raw.exec(`PRAGMA journal_mode = ${journalMode}`)
@@ -111,6 +113,18 @@ export function openDatabase(path: string, options: OpenOptions = {}): Database 
   } catch (error) {
     closeQuietly(raw)
     throw classifySqliteError(error, `opening ${path}`, path)
+  }
+}
+
+/**
+ * SQLite makes files that all may read; the ones beside it (-wal, -shm) get the mode of this one. Only a file that is new is touched:
+ * closing one that this process has open elsewhere would drop its locks.
+ */
+function createForOwner(path: string): void {
+  try {
+    closeSync(openSync(path, 'wx', 0o600))
+  } catch {
+    // It is there, or cannot be: SQLite says so in its own words.
   }
 }
 
