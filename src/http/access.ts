@@ -11,7 +11,7 @@ import { type AccessRole, accessRoles, mayAct } from '../keys/roles.js'
 import type { TokenEntry } from '../keys/tokens.js'
 import { HttpProblem } from './problem.js'
 import { RateLimit } from './rate-limit.js'
-import { isLoopback } from './security.js'
+import { isLoopback, networkOf } from './security.js'
 import { type Session, Sessions, sessionCookie } from './sessions.js'
 
 /** What a route asks of its caller. */
@@ -147,7 +147,7 @@ export class Access {
   /** 401, or 429 for an address that shows one wrong token after the other. A right one is never made to wait for those. */
   unauthenticated(principal: Principal, needed: RouteRole): HttpProblem {
     const { address, isMistaken } = principal
-    const waitS = isMistaken ? this.failed.take(address, performance.now()) : 0
+    const waitS = isMistaken ? this.failed.take(networkOf(address), performance.now()) : 0
     if (waitS > 0) return tooMany('Too many wrong tokens came from this address', waitS)
     const detail = isMistaken
       ? 'The token is not one of this node'
@@ -169,7 +169,9 @@ export class Access {
 
 /** What limits are counted by. */
 export function clientOf({ role, via, name, address }: Principal): string {
-  return role === undefined || via === 'local' ? address : `${name} ${via === 'certificate' ? via : 'token'}`
+  return role === undefined || via === 'local'
+    ? networkOf(address)
+    : `${name} ${via === 'certificate' ? via : 'token'}`
 }
 
 function tooMany(detail: string, waitS: number): HttpProblem {

@@ -1,13 +1,14 @@
 /** How many connections one address may hold open, so that a single stranger cannot take them all. Below HTTP: nothing has been read yet. */
 import type { Server, Socket } from 'node:net'
-import { isLoopback } from './security.js'
+import { isLoopback, networkOf } from './security.js'
 
 /** Loopback is where proxies and load generators live: bounded by the server's own limit only. */
 export function limitConnections(server: Server, perAddressMax: number): void {
   const open = new Map<string, number>()
   server.on('connection', (socket: Socket) => {
-    const address = socket.remoteAddress ?? ''
-    if (isLoopback(address)) return
+    const { remoteAddress = '' } = socket
+    if (isLoopback(remoteAddress)) return
+    const address = networkOf(remoteAddress)
     const count = (open.get(address) ?? 0) + 1
     if (count > perAddressMax) {
       socket.destroy()

@@ -24,6 +24,15 @@ export function isLoopback(host: string): boolean {
   return version !== 0 && loopback.check(name, version === 6 ? 'ipv6' : 'ipv4')
 }
 
+/** What limits count strangers by: an IPv4 address, or the half of an IPv6 address that its holder did not choose. */
+export function networkOf(address: string): string {
+  if (isIP(address) !== 6 || address.includes('.')) return address
+  const [head = '', tail] = address.split('::')
+  const groups = head === '' ? [] : head.split(':')
+  const missing = tail === undefined ? 0 : 8 - groups.length - (tail === '' ? 0 : tail.split(':').length)
+  return [...groups, ...Array<string>(missing).fill('0'), ...(tail?.split(':') ?? [])].slice(0, 4).join(':')
+}
+
 /** Throws `forbidden_origin` when these headers may not write. */
 export function checkDoors(
   headers: { readonly host?: string | undefined; readonly origin?: string | undefined },

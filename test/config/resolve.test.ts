@@ -92,16 +92,27 @@ describe('what a node is told', () => {
   test('every option can be set by its variable and by the file, in either spelling', () => {
     for (const option of options) {
       const text = example(option)
-      const base = { SKEIN_COOKIE: 'long enough' }
-      const env = { ...(option.key === 'cookieFile' ? {} : base), [variableOf(option.flag)]: text }
+      const base = { SKEIN_COOKIE: option.key === 'cookieFile' ? '' : 'long enough' }
+      const env = { ...base, ...together(option), [variableOf(option.flag)]: text }
       expect(sourceOf({ env }, option.key)).toBe(`environment ${variableOf(option.flag)}`)
       for (const key of [option.key, option.flag, ...(option.aliases ?? [])]) {
         const configFile = file({ [key]: text })
-        expect(sourceOf({ configFile }, option.key)).toBe(`file ${configFile}`)
+        expect(sourceOf({ env: together(option), configFile }, option.key)).toBe(`file ${configFile}`)
       }
     }
   })
 })
+
+/** Variables of the options that this one cannot be without. */
+function together({ key }: Option): Record<string, string> {
+  const groups = [
+    ['tlsCa', 'tlsCert', 'tlsKey'],
+    ['httpsCert', 'httpsKey'],
+  ]
+  const others = groups.find((group) => group.includes(key))?.filter((other) => other !== key) ?? []
+  const flags = options.filter((option) => others.includes(option.key)).map(({ flag }) => flag)
+  return Object.fromEntries(flags.map((flag) => [variableOf(flag), 'file']))
+}
 
 describe('what is refused', () => {
   test('all mistakes are reported at once, with path, value, range and source', () => {
@@ -138,6 +149,16 @@ describe('what is refused', () => {
     expect(mistakesOf({ flags: { host: '127.evil.example' } })[0]).toMatch(/--insecure/)
     expect(mistakesOf({ flags: { host: '0.0.0.0', insecure: true } })).toEqual([])
     for (const host of ['localhost', '127.0.0.2', '::1']) expect(mistakesOf({ flags: { host } })).toEqual([])
+  })
+
+  test('half of a certificate, and certificates where a cookie is needed', () => {
+    const tls = { tlsCa: 'a', tlsCert: 'c', tlsKey: 'k' }
+    expect(mistakesOf({ flags: { tlsCert: 'c' } })[0]).toMatch(/go together/)
+    expect(mistakesOf({ flags: { httpsKey: 'k' } })[0]).toMatch(/go together/)
+    expect(mistakesOf({ flags: { ...tls, peerHost: '0.0.0.0' } })).toEqual([])
+    expect(mistakesOf({ flags: { ...tls, store: 'etcd+managed:' } })[0]).toMatch(/from a cookie/)
+    expect(mistakesOf({ flags: { ...tls, store: 'etcd+managed:', cookieFile: 'f' } })).toEqual([])
+    expect(mistakesOf({ flags: { host: '0.0.0.0', tokenFile: 'f' } })).toEqual([])
   })
 
   test('a cookie and a cookie file of equal standing; otherwise the stronger counts', () => {

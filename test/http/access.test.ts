@@ -32,8 +32,8 @@ beforeAll(async () => {
     peerPort: 0,
     tokenFile,
     logLevel: 'silent',
-    rateLimit: 100,
-    rateBurst: 200,
+    rateLimit: 200,
+    rateBurst: 400,
   })
   base = `http://${node.self.httpAddress}`
 }, 30_000)
@@ -64,7 +64,11 @@ async function call(method: string, path: string, asked: Asked = {}) {
   })
   const text = await response.text()
   const isJson = response.headers.get('content-type')?.includes('json') === true
-  return { status: response.status, headers: response.headers, body: isJson ? JSON.parse(text) : text }
+  return {
+    status: response.status,
+    headers: response.headers,
+    body: isJson && text !== '' ? JSON.parse(text) : text,
+  }
 }
 
 const event = { stream: 's', key: 'k', type: 't', payload: { n: 1 } }
@@ -79,6 +83,19 @@ describe('without a token', () => {
       expect(refused, path).toMatchObject({ status: 401, body: { code: 'unauthenticated' } })
       expect(refused.headers.get('www-authenticate'), path).toBe('Bearer realm="skein"')
     }
+  })
+
+  it('no method and no spelling of a path gets by', async () => {
+    for (const [method, path] of [
+      ['HEAD', '/api/nodes'],
+      ['PROPFIND', '/api/nodes'],
+      ['GET', '/api/nodes/'],
+      ['GET', '//api/nodes'],
+      ['GET', '/api/%6eodes'],
+      ['GET', '/assets/../api/nodes'],
+    ] as const)
+      expect((await call(method, path)).status, `${method} ${path}`).toBe(401)
+    expect((await call('HEAD', '/api/audit', { token: secrets.viewer })).status).toBe(403)
   })
 
   it('every route of the description but the public ones is closed, and says which role it needs', async () => {
@@ -253,7 +270,7 @@ describe('limits', () => {
   })
 
   it('one client’s flood is refused with Retry-After and does not touch another', async () => {
-    const flood = Array.from({ length: 1_000 }, () => call('GET', '/api/auth', { token: secrets.viewer }))
+    const flood = Array.from({ length: 1_500 }, () => call('GET', '/api/auth', { token: secrets.viewer }))
     const answers = await Promise.all(flood)
     const refused = answers.filter(({ status }) => status === 429)
     expect(refused.length).toBeGreaterThan(0)

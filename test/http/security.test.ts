@@ -1,5 +1,5 @@
 import { describe, expect, it } from 'vitest'
-import { checkDoors, isLoopback } from '../../src/http/security.js'
+import { checkDoors, isLoopback, networkOf } from '../../src/http/security.js'
 
 const doors = { host: '127.0.0.1', allowedHosts: ['skein.local'], allowedOrigins: ['https://ok.example'] }
 
@@ -28,6 +28,15 @@ describe('hosts', () => {
   ])('%s is not', (host) =>
     expect(() => checkDoors({ host }, doors)).toThrow(expect.objectContaining({ code: 'forbidden_origin' })),
   )
+
+  it('counts strangers by what they did not choose of their address', () => {
+    expect(networkOf('2001:db8:1:2:3:4:5:6')).toBe('2001:db8:1:2')
+    expect(networkOf('2001:db8:1:2::6')).toBe('2001:db8:1:2')
+    expect(networkOf('2001:db8::6')).toBe('2001:db8:0:0')
+    expect(networkOf('fe80::')).toBe('fe80:0:0:0')
+    expect(networkOf('::1')).toBe('0:0:0:0')
+    for (const whole of ['10.0.0.1', '::ffff:10.0.0.1', 'nonsense', '']) expect(networkOf(whole)).toBe(whole)
+  })
 
   it('knows the loopback addresses', () => {
     expect(['127.0.0.1', '::1', 'localhost', '::ffff:127.0.0.1'].every(isLoopback)).toBe(true)
