@@ -113,11 +113,6 @@ export class PostgresServer {
       '-c',
       'fast',
     ])
-    standby.configure({
-      settings: {
-        primary_conninfo: `'host=127.0.0.1 port=${this.port} user=postgres application_name=${name}'`,
-      },
-    })
     await standby.resume()
     return standby
   }

@@ -23,8 +23,8 @@ export interface ServerFacts {
   readonly timeline: number
 }
 
-/** A seal waits this long for the statement of a writer before it ends the writer's connection. */
-const lockTimeoutMs = 1_000
+/** A seal waits this long for the statement of a writer before it ends the writer's connection. Less than a statement may take. */
+const lockTimeoutMsMax = 1_000
 const serverVersionMin = 120_000
 
 const factsSql = `SELECT pg_is_in_recovery() AS standby,
@@ -111,7 +111,7 @@ async function pinSettings(
   const settings: Readonly<Record<string, string | number>> = {
     synchronous_commit: synchronousCommit,
     default_transaction_isolation: 'read committed',
-    lock_timeout: lockTimeoutMs,
+    lock_timeout: Math.min(lockTimeoutMsMax, Math.floor(target.statementMsMax / 3)),
     statement_timeout: target.statementMsMax,
     idle_in_transaction_session_timeout: 10_000,
     tcp_keepalives_idle: 5,
