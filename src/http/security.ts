@@ -38,33 +38,36 @@ export function checkDoors(
   headers: { readonly host?: string | undefined; readonly origin?: string | undefined },
   doors: Doors,
 ): void {
-  const host = hostName(headers.host)
-  if (host === undefined || !isOwnHost(host, headers.host ?? '', doors)) {
-    throw new HttpProblem(
-      'forbidden_origin',
-      `Host: got ${JSON.stringify(headers.host ?? '')}, which is not a name of this node`,
-      {
-        details: {
-          field: 'Host',
-          given: headers.host ?? '',
-          allowed: 'an address of this node, or a name in allowed hosts',
-        },
+  checkHost(headers.host, doors)
+  if (isOriginAllowed(headers.origin, headers.host ?? '', doors)) return
+  throw new HttpProblem(
+    'forbidden_origin',
+    `Origin: got ${JSON.stringify(headers.origin)}, which may not write here`,
+    {
+      details: {
+        field: 'Origin',
+        given: headers.origin,
+        allowed: 'none, the same origin, or one in allowed origins',
       },
-    )
-  }
-  if (!isOriginAllowed(headers.origin, headers.host ?? '', doors)) {
-    throw new HttpProblem(
-      'forbidden_origin',
-      `Origin: got ${JSON.stringify(headers.origin)}, which may not write here`,
-      {
-        details: {
-          field: 'Origin',
-          given: headers.origin,
-          allowed: 'none, the same origin, or one in allowed origins',
-        },
+    },
+  )
+}
+
+/** Throws `forbidden_origin` for a name that is not this node's: a page may have made it lead here. */
+export function checkHost(header: string | undefined, doors: Doors): void {
+  const host = hostName(header)
+  if (host !== undefined && isOwnHost(host, header ?? '', doors)) return
+  throw new HttpProblem(
+    'forbidden_origin',
+    `Host: got ${JSON.stringify(header ?? '')}, which is not a name of this node`,
+    {
+      details: {
+        field: 'Host',
+        given: header ?? '',
+        allowed: 'an address of this node, or a name in allowed hosts',
       },
-    )
-  }
+    },
+  )
 }
 
 function isOriginAllowed(origin: string | undefined, host: string, doors: Doors): boolean {

@@ -23,7 +23,7 @@ import { openapiDocument } from './openapi.js'
 import { HttpProblem, notFound, problemOf, problemType } from './problem.js'
 import { Publisher } from './publish.js'
 import type { Log, Method, Route } from './route.js'
-import { answerHeaders, checkDoors, isListedOrigin, isLoopback } from './security.js'
+import { answerHeaders, checkDoors, checkHost, isListedOrigin, isLoopback } from './security.js'
 import { SocketHub, splitTarget } from './sockets.js'
 import { StaticFiles } from './static-files.js'
 import { systemRoutes } from './system-routes.js'
@@ -263,7 +263,8 @@ class Surface {
     reply.headers(answerHeaders)
     const { host, origin } = request.headers
     request.principal = this.access.identify(request.headers, request.socket)
-    this.access.admit(request.principal, this.roleOf(request))
+    const role = this.roleOf(request)
+    this.access.admit(request.principal, role)
     if (request.raw.rawHeaders.length > 2 * headersMax)
       throw new HttpProblem('invalid_argument', `More than ${headersMax} headers`, { status: 431 })
     if (origin !== undefined && isListedOrigin(origin, this.options)) {
@@ -273,7 +274,10 @@ class Surface {
         'cross-origin-resource-policy': 'cross-origin',
       })
     }
-    if (request.method === 'GET' || request.method === 'HEAD') return
+    if (request.method === 'GET' || request.method === 'HEAD') {
+      if (role !== 'public' && host !== undefined) this.guardRead(host)
+      return
+    }
     checkDoors({ host, origin }, this.options)
     const encoding = request.headers['content-encoding']
     if (encoding !== undefined && encoding.toLowerCase() !== 'identity') {
@@ -285,6 +289,11 @@ class Surface {
         },
       )
     }
+  }
+
+  /** Where nobody has to show a token, a page that makes its own name lead here would read as if it were a user of this machine. */
+  private guardRead(host: string): void {
+    if (!this.access.isRequired && isLoopback(this.options.host)) checkHost(host, this.options)
   }
 
   /** Anybody may have the page to log in with, and ask what a method is for; whatever else no route takes is nobody's to probe. */

@@ -1,5 +1,6 @@
 /** The surface over a real node, in one process: every route by its name in the table, and what each refuses. */
 import { mkdtemp, rm } from 'node:fs/promises'
+import { request } from 'node:http'
 import { createConnection } from 'node:net'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
@@ -83,6 +84,26 @@ describe('every path of the description', () => {
     expect(page.headers.get('content-type')).toMatch(/^text\/html/)
     expect(page.headers.get('x-content-type-options')).toBe('nosniff')
     expect(page.headers.get('content-security-policy')).toContain("default-src 'none'")
+  })
+})
+
+describe('a page that made its own name lead here', () => {
+  const get = (path: string, host: string) =>
+    new Promise<number | undefined>((done, failed) => {
+      request({ port, host: '127.0.0.1', path, headers: { host } }, (response) => {
+        response.resume()
+        done(response.statusCode)
+      })
+        .on('error', failed)
+        .end()
+    })
+
+  it('reads nothing of a node that asks for no token', async () => {
+    for (const path of ['/api/cluster/status', '/api/events?stream=s', '/metrics', '/api/cluster/watch'])
+      expect(await get(path, 'evil.example'), path).toBe(403)
+    for (const host of ['127.0.0.1', `localhost:${port}`, '[::1]:80'])
+      expect(await get('/api/cluster/status', host), host).toBe(200)
+    expect(await get('/livez', 'evil.example')).toBe(200)
   })
 })
 
