@@ -51,6 +51,7 @@ export class LeaseWriter {
   #isDoubtful = true
   #wasOpened = false
   readonly #tails = new Map<ShardId, Tail>()
+  /** Whose lower epochs we have fenced. Not read back from the tables: there it shows before that is done. */
   readonly #registered = new Set<string>()
   readonly #sealed = new Set<string>()
   #turn: Promise<unknown> = Promise.resolve()
@@ -281,7 +282,6 @@ export class LeaseWriter {
         last: number | null
       }
       if (sealed) this.#sealed.add(nameOf({ shard, epoch }))
-      else this.#registered.add(nameOf({ shard, epoch }))
       if (last === null) continue
       const before = this.#tails.get(shard)
       const position = { epoch: asEpoch(epoch), offset: last }
