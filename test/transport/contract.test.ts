@@ -1,15 +1,26 @@
 import { createServer } from 'node:net'
 import { describe, it } from 'vitest'
+import { nodeUri } from '../../src/core/kernel/certificate-name.js'
 import { MemoryDatagramTransport } from '../../src/drivers/transport-memory/memory-datagram-transport.js'
 import { MemoryFrameTransport } from '../../src/drivers/transport-memory/memory-frame-transport.js'
 import { MemoryNetwork } from '../../src/drivers/transport-memory/memory-network.js'
 import { UdpDatagramTransport } from '../../src/drivers/transport-tcp/datagram-transport.js'
 import { TcpFrameTransport } from '../../src/drivers/transport-tcp/frame-transport.js'
+import { makeAuthority, makeLeaf } from '../../src/keys/make-certificates.js'
+import type { Hello } from '../../src/ports/transport.js'
 import { describeDatagramTransportContract } from '../../src/testing/datagram-contract.js'
 import { describeFrameTransportContract } from '../../src/testing/transport-contract.js'
 
 const runner = { describe, it }
 const cookies = [Buffer.from('a cookie for tests')]
+async function emptyAddress(): Promise<string> {
+  const server = createServer()
+  await new Promise<void>((resolve) => server.listen(0, '127.0.0.1', resolve))
+  const { port } = server.address() as { port: number }
+  await new Promise((resolve) => server.close(resolve))
+  return `127.0.0.1:${port}`
+}
+
 const loopback = { host: '127.0.0.1', port: 0, cookies }
 
 describeFrameTransportContract(
@@ -29,13 +40,36 @@ describeFrameTransportContract(
   'TCP',
   async () => ({
     make: (limits) => new TcpFrameTransport({ ...loopback, ...limits }),
-    async emptyAddress() {
-      const server = createServer()
-      await new Promise<void>((resolve) => server.listen(0, '127.0.0.1', resolve))
-      const { port } = server.address() as { port: number }
-      await new Promise((resolve) => server.close(resolve))
-      return `127.0.0.1:${port}`
-    },
+    emptyAddress,
+    end: async () => undefined,
+  }),
+  runner,
+)
+
+/** Each node has a certificate of its own from one authority, which is all that these may notice. */
+const authority = await makeAuthority('c', 10)
+async function certificate(cluster: string, id: string) {
+  const made = await makeLeaf(authority, {
+    name: id,
+    uri: nodeUri(cluster, id),
+    hosts: [],
+    isServer: true,
+    days: 1,
+  })
+  return { ca: authority.cert, ...made }
+}
+const nobody = await certificate('c', 'x')
+class CertifiedTransport extends TcpFrameTransport {
+  override async open(hello: Omit<Hello, 'address'>) {
+    this.rekey({ cookies: [], certificate: await certificate(hello.clusterName, hello.nodeId) })
+    return super.open(hello)
+  }
+}
+describeFrameTransportContract(
+  'TCP with certificates',
+  async () => ({
+    make: (limits) => new CertifiedTransport({ ...loopback, cookies: [], certificate: nobody, ...limits }),
+    emptyAddress,
     end: async () => undefined,
   }),
   runner,

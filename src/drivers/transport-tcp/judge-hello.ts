@@ -11,21 +11,20 @@ export interface HelloRefusal {
 }
 
 /** Undefined when they go together. */
-export function judgeHello(
-  ours: Hello,
-  theirs: Hello,
-  { nodeId: proven }: PeerProof,
-): HelloRefusal | undefined {
+export function judgeHello(ours: Hello, theirs: Hello, { node }: PeerProof): HelloRefusal | undefined {
   if (theirs.nodeId === ours.nodeId && theirs.bootId === ours.bootId)
     return { forThem: { code: 'self', detail: 'this is the node itself' }, forUs: 'self' }
-  if (proven !== undefined && proven !== theirs.nodeId) {
-    const detail = `the certificate is of node "${proven}", and the hello says "${theirs.nodeId}": give each node its own certificate`
+  const verdict = checkHello(ours, theirs)
+  if (!verdict.ok && verdict.code === 'cluster_mismatch') return inBothWords(ours, theirs, verdict)
+  if (node !== undefined && (node.nodeId !== theirs.nodeId || node.clusterName !== theirs.clusterName)) {
+    const detail = `the certificate is of node "${node.nodeId}" of cluster "${node.clusterName}", and the hello says "${theirs.nodeId}" of "${theirs.clusterName}": give each node its own certificate`
     const refusal = { code: 'bad_certificate', detail }
     return { forThem: refusal, forUs: refusal }
   }
-  const verdict = checkHello(ours, theirs)
-  if (verdict.ok) return undefined
+  return verdict.ok ? undefined : inBothWords(ours, theirs, verdict)
+}
+
+function inBothWords(ours: Hello, theirs: Hello, { code, detail }: Refusal): HelloRefusal {
   const inverse = checkHello(theirs, ours)
-  const { code, detail } = verdict
   return { forThem: { code, detail: inverse.ok ? detail : inverse.detail }, forUs: { code, detail } }
 }

@@ -11,7 +11,7 @@ import {
   type TLSSocket,
   type TlsOptions,
 } from 'node:tls'
-import { nodeIdIn } from '../../core/kernel/certificate-name.js'
+import { type NamedNode, nodeIn } from '../../core/kernel/certificate-name.js'
 import { SkeinError } from '../../core/kernel/error.js'
 import type { Certificate, TransportKeys } from '../../ports/transport.js'
 import { type CookieKey, cookieKeys, pskIdentity, readPskIdentity } from './keys.js'
@@ -23,8 +23,8 @@ const tls13 = 'TLSv1.3' as const
 export interface PeerProof {
   /** Which of our cookies; empty with certificates. */
   readonly keyId: string
-  /** The node its certificate names; undefined with a cookie, which names nobody. */
-  readonly nodeId?: string
+  /** Whom its certificate names; undefined with a cookie, which names nobody. */
+  readonly node?: NamedNode
   readonly certificate?: X509Certificate
   readonly expiresAtMs?: number
 }
@@ -169,10 +169,11 @@ class CertificateProof implements Proof {
   read(socket: TLSSocket): PeerProof | undefined {
     const certificate = socket.getPeerX509Certificate()
     if (!socket.authorized || certificate === undefined) return undefined
-    const nodeId = nodeIdIn(certificate.subjectAltName, this.clusterName())
-    if (nodeId === undefined) return undefined
+    // Of another cluster, perhaps: that is told when both have said hello.
+    const node = nodeIn(certificate.subjectAltName, this.clusterName())
+    if (node === undefined) return undefined
     this.verified.add(certificate)
-    return { keyId: '', nodeId, certificate, expiresAtMs: Date.parse(certificate.validTo) }
+    return { keyId: '', node, certificate, expiresAtMs: Date.parse(certificate.validTo) }
   }
 
   keyIdOf(): string {
