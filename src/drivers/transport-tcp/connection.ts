@@ -68,6 +68,9 @@ export class Connection implements Lane {
   lastSeenMs = Date.now()
   /** Monotonic. */
   lastReceivedMs = performance.now()
+  openedMs = performance.now()
+  /** Since when some request has been unanswered without a pause; monotonic. */
+  private askedSinceMs = 0
   receivedBytes = 0
   receivedFrames = 0
   private readonly socket: TLSSocket
@@ -130,6 +133,12 @@ export class Connection implements Lane {
     return this.window?.isStuck() ?? false
   }
 
+  /** For so long requests have waited for answers while nothing at all came. */
+  silentMs(nowMs: number): number {
+    if ((this.window?.unanswered ?? 0) === 0) return 0
+    return nowMs - Math.max(this.lastReceivedMs, this.askedSinceMs)
+  }
+
   // Coming and going.
 
   greet(hello: Hello): void {
@@ -139,6 +148,7 @@ export class Connection implements Lane {
   /** Both hellos are in order: from here on anything may be sent. */
   open(hello: Hello, credit: Credit): void {
     this.hello = hello
+    this.openedMs = performance.now()
     this.window = new CreditWindow(credit)
     this.decoder.frameBytesMax = frameBytesMax
   }
@@ -158,6 +168,11 @@ export class Connection implements Lane {
     this.retireSentAtMs = performance.now()
     this.outbox.put(frameKinds.control, controlTypes.retire, 0, noBytes)
     this.finishIfDone()
+  }
+
+  /** Whoever is there answers it, also one that works on our requests for long. */
+  ping(): void {
+    this.outbox.put(frameKinds.control, controlTypes.ping, 0, noBytes)
   }
 
   destroy(detail: string): void {
@@ -196,7 +211,9 @@ export class Connection implements Lane {
   }
 
   private dispatch(request: PendingRequest): void {
-    ;(this.window as CreditWindow).enter(request)
+    const window = this.window as CreditWindow
+    if (window.unanswered === 0) this.askedSinceMs = performance.now()
+    window.enter(request)
     request.state = requestStates.sent
     request.streamAt = this.outbox.encodedBytes
     this.outbox.put(frameKinds.request, request.type, request.id, request.body)
@@ -299,6 +316,9 @@ export class Connection implements Lane {
         this.retireReceived = true
         this.owner.takeRetire(this)
         this.finishIfDone()
+        return
+      case controlTypes.ping:
+        if (this.hello !== undefined) this.outbox.put(frameKinds.control, controlTypes.pong, 0, noBytes)
     }
   }
 

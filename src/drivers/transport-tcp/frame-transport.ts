@@ -401,8 +401,10 @@ export class TcpFrameTransport implements FrameTransport, Rekeyable, ConnectionO
     }
     for (const peer of this.table.all()) {
       const { connection } = peer
-      if (connection !== undefined) this.closeIfIdle(peer, connection, nowMs)
-      else if (peer.isIdle && nowMs - peer.lastUsedMs > forgetMs) this.table.forget(peer)
+      if (connection !== undefined) {
+        peer.mendIfSilent(connection, nowMs)
+        this.closeIfIdle(peer, connection, nowMs)
+      } else if (peer.isIdle && nowMs - peer.lastUsedMs > forgetMs) this.table.forget(peer)
     }
   }
 

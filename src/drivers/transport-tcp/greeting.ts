@@ -14,6 +14,9 @@ export const controlTypes = {
   goodbye: 3,
   /** This end sends nothing of its own on this connection any more, and still answers what it was asked. */
   retire: 4,
+  /** Is anybody there? Answered at once with the next one, whatever else is under way; older versions say nothing. */
+  ping: 5,
+  pong: 6,
 } as const
 
 export const controlBytesMax = 16 * 1024

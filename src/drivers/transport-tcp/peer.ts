@@ -25,6 +25,19 @@ const rejectedAttempts = 6
 const afterLossDials = 4
 const afterLossMs = 4
 
+/**
+ * TCP tries a path that was broken again only after about as long as it was broken. So a connection that answers nothing
+ * is asked whether anybody is there, and then another one is dialled beside it; whichever works is used.
+ */
+const askAfterMs = 500
+const silentMsMax = 2_000
+/**
+ * Of two connections to one boot the newer wins if the older has been open for so long: then they were not dialled at
+ * once from both ends, and who dialled had a reason. Longer than both handshakes may take, so that both ends see it alike.
+ */
+const newerWinsAfterMs = 4_000
+const besideAfterMs = 5_000
+
 interface OneWay {
   readonly type: number
   readonly body: Uint8Array
@@ -216,7 +229,18 @@ export class Peer {
     this.pool.emit({ type: 'up', address: this.address, hello, inbound: connection.isInbound })
   }
 
+  /** Dials beside a connection that answers nothing, again and again until one of them does. */
+  mendIfSilent(connection: Connection, nowMs: number): void {
+    const silentMs = connection.silentMs(nowMs)
+    if (silentMs < askAfterMs || this.pool.isClosing) return
+    connection.ping()
+    const isOldEnough = nowMs - connection.openedMs > besideAfterMs
+    if (silentMs > silentMsMax && isOldEnough && this.dialling === undefined && this.retryInMs === 0)
+      this.dialling = this.pool.beginDial(this)
+  }
+
   private preferred(current: Connection, next: Connection): Connection {
+    if (performance.now() - current.openedMs > newerWinsAfterMs) return next
     if (current.isInbound === next.isInbound) return next
     const weDialWins = this.pool.nodeId < (next.hello as Hello).nodeId
     return next.isInbound === weDialWins ? current : next
