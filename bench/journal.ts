@@ -9,8 +9,8 @@ import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import { performance } from 'node:perf_hooks'
 import { asEpoch, asLeaseId } from '../src/core/kernel/brand.js'
-import { BlockEncoder } from '../src/drivers/journal-sqlite/block.js'
 import { SqliteJournal } from '../src/drivers/journal-sqlite/sqlite-journal.js'
+import { BlockEncoder } from '../src/engines/journal/block.js'
 import type { AppendGroup, JournalEvent } from '../src/ports/journal.js'
 
 const batchEvents = Number(process.argv[2] ?? 1000)

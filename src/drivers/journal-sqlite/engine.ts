@@ -9,6 +9,7 @@
  */
 import type { Epoch, LeaseId, ShardId } from '../../core/kernel/brand.js'
 import { isSkeinError, SkeinError } from '../../core/kernel/error.js'
+import { type Block, type BlockBatch, blocksOf } from '../../engines/journal/block.js'
 import {
   advance,
   type DedupeSpan,
@@ -30,7 +31,6 @@ import type {
   Segment,
 } from '../../ports/journal.js'
 import { Attachments } from './attachments.js'
-import { type Block, type BlockBatch, blocksOf } from './block.js'
 import { exists, leasesIn, loadIdentity, pathOf, removeDatabase, stampOf } from './directory.js'
 import { LeaseDatabase, type Position, type Row, type ShardEpoch } from './lease-database.js'
 import { type ErrorData, toErrorData } from './protocol.js'

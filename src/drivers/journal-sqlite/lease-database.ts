@@ -11,10 +11,10 @@ import { renameSync, rmSync } from 'node:fs'
 import { dirname } from 'node:path'
 import type { Epoch, LeaseId, ShardId } from '../../core/kernel/brand.js'
 import { SkeinError } from '../../core/kernel/error.js'
+import { type Block, type BlockHead, checksum } from '../../engines/journal/block.js'
 import type { Extent, Tail } from '../../engines/journal/rules.js'
 import { classifySqliteError, type Statement } from '../../engines/sqlite/connection.js'
 import type { Attachments } from './attachments.js'
-import { type Block, type BlockHead, checksum } from './block.js'
 import { bytesOf, draftPathOf, pathOf, syncDirectory, syncLog } from './directory.js'
 
 const formatVersion = 1

@@ -9,9 +9,9 @@
  */
 import type { LeaseId, ShardId } from '../../core/kernel/brand.js'
 import { hash32 } from '../../core/kernel/hash.js'
+import { decodeBlock, mayHoldKey } from '../../engines/journal/block.js'
 import { type DedupeSpan, journalLimits, wantsId } from '../../engines/journal/rules.js'
 import type { IdRecord, ReadRequest, ReadResult, Segment, StoredEvent } from '../../ports/journal.js'
-import { decodeBlock, mayHoldKey } from './block.js'
 import type { LeaseDatabase, Row } from './lease-database.js'
 
 /** Undefined where the lease has no file (any more): retention took it, so it counts as read. */
