@@ -220,7 +220,7 @@ class Checker {
       const page = r.events.map(([id, key, shard, offset, epoch]) => ({ id, key, shard, offset, epoch }))
       reads.set(r.n, [...before, ...page])
     }
-    let first: { node: string; text: string } | undefined
+    let first: string | undefined
     for (const node of this.nodes) {
       const list = reads.get(node)
       if (list === undefined || list.length === 0) {
@@ -234,16 +234,27 @@ class Checker {
           this.fail('stored-twice', `${node} reads ${e.id} at ${place(twin)} and at ${place(e)}`)
         seen.set(e.id, e)
       }
-      const text = list
-        .map((e) => `${place(e)} ${e.id} ${e.epoch}`)
-        .sort()
-        .join('\n')
       if (first === undefined) {
-        first = { node, text }
+        first = node
         this.stored = seen
         this.offsets(list)
-      } else if (first.text !== text)
-        this.fail('reads-differ', `${node} reads other events than ${first.node}`)
+      } else this.compare(first, node, seen)
+    }
+  }
+
+  /** What nobody acknowledged may be stored while the nodes are read one after the other. */
+  private compare(first: string, node: string, seen: ReadonlyMap<string, Stored>): void {
+    for (const id of new Set([...this.stored.keys(), ...seen.keys()])) {
+      const [a, b] = [this.stored.get(id), seen.get(id)]
+      const isSame =
+        a === undefined || b === undefined
+          ? !this.attempts.get(id)?.some(isAcknowledged)
+          : place(a) === place(b) && a.epoch === b.epoch
+      if (!isSame)
+        this.fail(
+          'reads-differ',
+          `${id}: ${first} reads it ${a ? `at ${place(a)}` : 'nowhere'}, ${node} ${b ? `at ${place(b)}` : 'nowhere'}`,
+        )
     }
   }
 

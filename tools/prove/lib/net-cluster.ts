@@ -206,6 +206,11 @@ export class NetCluster {
     const t1 = nowMs()
     this.note({ k: 'fault', name, t0, t1, minority })
     await this.allWell(30_000, t1)
+    const acknowledges = (name: string) =>
+      this.records.some((r) => r.k === 'op' && r.n === name && r.t0 > t1 && r.shard !== undefined)
+    await until(() => this.names.every(acknowledges), 30_000, 'all nodes to acknowledge').catch(
+      () => undefined,
+    )
     // Samples and acknowledgements of a quiet network between two faults.
     await sleep(2_000)
   }
