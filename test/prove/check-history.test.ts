@@ -1,14 +1,13 @@
 /** The checker of the network proofs, tried on histories made by hand: a good one, and the same with one thing wrong each. */
 import { describe, expect, it } from 'vitest'
-import {
-  checkHistory,
-  type HistoryRecord,
-  type MapRecord,
-  type OpRecord,
-  type ReadRecord,
-  type Rule,
-  type StatusRecord,
-} from '../../tools/prove/lib/check-history.js'
+import { checkHistory, type Rule } from '../../tools/prove/lib/check-history.js'
+import type {
+  HistoryRecord,
+  MapRecord,
+  OpRecord,
+  ReadRecord,
+  StatusRecord,
+} from '../../tools/prove/lib/history.js'
 
 const nodes = ['n1', 'n2', 'n3']
 /** Shard 0 changes hands at 10 s, when n3, its owner and the leader, is cut off with n1 and n2 on the other side. */
@@ -119,6 +118,11 @@ const doctored: { what: string; rule: Rule; history: () => HistoryRecord[] }[] =
     rule: 'stale-epoch-accepted',
     history: () =>
       withReads((e) => e.map((r): Row => (r[2] === 0 && r[4] === 2 ? [r[0], r[1], 0, r[3], 1] : r))),
+  },
+  {
+    what: 'an epoch from before a restart of everybody is used again',
+    rule: 'epoch-repeated',
+    history: () => [...good(), { k: 'restart', t0: 27_000, t1: 27_100 }],
   },
   {
     what: 'a key is reordered',

@@ -1,6 +1,7 @@
 // Judges a history that another proof has written: npm run prove check-history FILE
 import { readFileSync } from 'node:fs'
-import { checkHistory, type HistoryRecord } from './lib/check-history.js'
+import { checkHistory } from './lib/check-history.js'
+import type { HistoryRecord } from './lib/history.js'
 import { printVerdict } from './lib/print-verdict.js'
 
 const file = process.argv[2]

@@ -7,82 +7,7 @@
  *
  * Times: ms of one monotonic clock for all. Must not live here: how a history is made.
  */
-
-/** One attempt to publish. */
-export interface OpRecord {
-  readonly k: 'op'
-  readonly n: string
-  readonly id: string
-  readonly key: string
-  readonly t0: number
-  readonly t1: number
-  readonly out: 'accepted' | 'duplicate' | 'refused' | 'unknown'
-  readonly shard?: number
-  readonly offset?: number
-  readonly code?: string
-}
-
-export interface StatusRecord {
-  readonly k: 'status'
-  readonly n: string
-  readonly t0: number
-  readonly t1: number
-  readonly isUp: boolean
-  readonly term?: number
-  readonly leader?: string | null
-  readonly isLeader?: boolean
-  readonly quorum?: boolean
-  readonly leaseMs?: number
-  /** Peers that it takes for healthy, itself not counted. */
-  readonly healthy?: number
-}
-
-/** The shard map as one node knew it; the places in the arrays are the shards. */
-export interface MapRecord {
-  readonly k: 'map'
-  readonly n: string
-  readonly t0: number
-  readonly t1: number
-  readonly epochs: readonly number[]
-  readonly owners: readonly (string | null)[]
-  /** A letter each: open, moving, unassigned. */
-  readonly states: string
-}
-
-export interface FaultRecord {
-  readonly k: 'fault'
-  readonly name: string
-  /** It was complete at t0, and was being undone until t1. */
-  readonly t0: number
-  readonly t1: number
-  /** Nodes that reached neither a majority of the store nor any node that did. */
-  readonly minority: readonly string[]
-}
-
-/** A page of all that one node reads back: id, key, shard, offset, epoch. Page 0 begins anew. */
-export interface ReadRecord {
-  readonly k: 'read'
-  readonly n: string
-  readonly page: number
-  readonly events: readonly (readonly [string, string, number, number, number])[]
-}
-
-export type HistoryRecord =
-  | OpRecord
-  | StatusRecord
-  | MapRecord
-  | FaultRecord
-  | ReadRecord
-  | {
-      readonly k: 'meta'
-      readonly nodes: readonly string[]
-      readonly ttlMs: number
-      readonly backMsMax: number
-    }
-  | { readonly k: 'elected'; readonly n: string; readonly term: number; readonly leader: string }
-  /** A node's process ended though nobody ended it. */
-  | { readonly k: 'exit'; readonly n: string; readonly t: number; readonly how: string }
-  | { readonly k: 'done'; readonly n: string; readonly command: string; readonly error?: string }
+import type { FaultRecord, HistoryRecord, MapRecord, OpRecord, StatusRecord } from './history.js'
 
 export type Rule =
   | 'history-incomplete'
@@ -92,6 +17,7 @@ export type Rule =
   | 'never-sent'
   | 'duplicate-offset'
   | 'epoch-falls'
+  | 'epoch-repeated'
   | 'stale-epoch-accepted'
   | 'key-reordered'
   | 'two-leaders-in-a-term'
@@ -181,6 +107,7 @@ class Checker {
     this.orderOfKeys()
     const terms = this.leaders()
     this.owners()
+    this.restarts()
     this.minorities(acknowledged)
     const back = this.returns()
     for (const r of this.others) {
@@ -371,6 +298,27 @@ class Checker {
         else if (other !== owner)
           this.fail('two-owners-in-an-epoch', `${tenure}: ${other}, and ${owner} as ${map.n} says`)
       })
+  }
+
+  /** Whoever owned a shard is dead; what is sent after that is stored under an epoch that nobody had. */
+  private restarts(): void {
+    for (const restart of this.others) {
+      if (restart.k !== 'restart') continue
+      const before: number[] = []
+      for (const map of this.maps)
+        if (map.t1 < restart.t1)
+          map.epochs.forEach((epoch, shard) => {
+            before[shard] = Math.max(before[shard] ?? -1, epoch)
+          })
+      for (const e of this.stored.values()) {
+        const highest = before[e.shard] ?? -1
+        if ((this.attempts.get(e.id)?.[0]?.t0 ?? 0) > restart.t1 && e.epoch <= highest)
+          this.fail(
+            'epoch-repeated',
+            `${e.id}, sent after the restart, has epoch ${e.epoch} of shard ${e.shard}, which had ${highest} before`,
+          )
+      }
+    }
   }
 
   /** One lease time after the cut a minority acknowledges nothing, and no term or epoch comes from it. */

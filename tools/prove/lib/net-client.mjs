@@ -3,7 +3,7 @@
 //     node net-client.mjs NODE WORKERS PACE_MS KEYS      commands: a line each on standard input; records: JSON lines on standard output
 //
 // It publishes keyed events, each worker one after the other, and repeats an event under the same id until it is acknowledged. Times
-// are of CLOCK_MONOTONIC in ms, one clock for all processes of the host. What each record means: check-history.ts.
+// are of CLOCK_MONOTONIC in ms, one clock for all processes of the host. What each record means: history.ts.
 import { Agent, request } from 'node:http'
 import { createInterface } from 'node:readline'
 

@@ -21,8 +21,8 @@ import { createInterface } from 'node:readline'
 import { promisify } from 'node:util'
 import { findPostgres } from '../../../test/journal/postgres-server.js'
 import { findEtcd } from '../../../test/store/etcd-server.js'
-import type { HistoryRecord, StatusRecord } from './check-history.js'
 import { sleep, until } from './cluster.js'
+import type { HistoryRecord, StatusRecord } from './history.js'
 import { type Identity, type LabProcess, NetLab } from './netlab.js'
 
 const root = resolve(import.meta.dirname, '../../..')
@@ -74,6 +74,8 @@ export class NetCluster {
   private readonly members = new Map<string, LabProcess>()
   private readonly clients = new Map<string, LabProcess>()
   private readonly file: number
+  private postgres: LabProcess | undefined
+  private postgresHome = ''
   private hasEnded = false
   private readonly onExit = () => this.end()
 
@@ -104,10 +106,18 @@ export class NetCluster {
   async start(): Promise<void> {
     if (this.options.journal === undefined) await this.startPostgres()
     if (this.options.store === undefined) await this.startEtcd()
-    await Promise.all(this.names.map((name) => this.startNode(name)))
-    for (const name of this.names) this.startClient(name)
+    await this.startNodes()
+    this.startClients()
     await this.command('sample')
     await this.allWell(30_000)
+  }
+
+  async startNodes(): Promise<void> {
+    await Promise.all(this.names.map((name) => this.startNode(name)))
+  }
+
+  startClients(): void {
+    for (const name of this.names) this.startClient(name)
   }
 
   /** A node under its name, on what data it has. Resolves when it says that it is up. */
@@ -162,6 +172,8 @@ export class NetCluster {
       `--initial-advertise-peer-urls=${at(name, 2380)}`,
       `--initial-cluster=${this.etcdNames.map((each) => `${each}=${at(each, 2380)}`).join(',')}`,
       '--initial-cluster-token=network-test',
+      // As is the default from 3.5 on: without it, a member that was cut off makes the others elect anew when it comes back.
+      '--pre-vote',
       ...['--logger=zap', '--log-level=warn', '--log-outputs=stderr'],
     ])
     this.members.set(name, member)
@@ -300,7 +312,7 @@ export class NetCluster {
     )
   }
 
-  private async startPostgres(): Promise<void> {
+  async startPostgres(): Promise<void> {
     const bin = findPostgres() as string
     const identity = userPostgres()
     const home = join(this.dir, 'postgres')
@@ -318,16 +330,44 @@ export class NetCluster {
     )
     // The lab's bridge is the only way here.
     appendFileSync(join(data, 'pg_hba.conf'), `host all all ${address}/24 trust\n`)
-    const server = this.lab.spawn(journalHost, join(bin, 'postgres'), ['-D', data], { identity, cwd: home })
+    this.postgresHome = home
+    await this.resumePostgres()
+    for (const statement of ['CREATE ROLE skein LOGIN', 'CREATE DATABASE skein OWNER skein'])
+      await command('psql', ['-h', home, '-U', 'postgres', '-qc', statement])
+  }
+
+  /** On the data it has. */
+  async resumePostgres(): Promise<void> {
+    const bin = findPostgres() as string
+    const home = this.postgresHome
+    const identity = userPostgres()
+    const server = this.lab.spawn(journalHost, join(bin, 'postgres'), ['-D', join(home, 'data')], {
+      identity,
+      cwd: home,
+    })
+    this.postgres = server
     this.keepComplaints(journalHost, server)
     const answers = () =>
-      command('pg_isready', ['-h', home, '-t', '1']).then(
+      promisify(execFile)(join(bin, 'pg_isready'), ['-h', home, '-t', '1']).then(
         () => true,
         () => false,
       )
     await until(answers, 20_000, 'PostgreSQL to answer')
-    for (const statement of ['CREATE ROLE skein LOGIN', 'CREATE DATABASE skein OWNER skein'])
-      await command('psql', ['-h', home, '-U', 'postgres', '-qc', statement])
+  }
+
+  /** SIGKILL to the postmaster and its children at once, as a crash of the machine would. */
+  async killPostgres(): Promise<void> {
+    const { postgres } = this
+    if (postgres === undefined) return
+    const children = readFileSync(`/proc/${postgres.pid}/task/${postgres.pid}/children`, 'utf8')
+    postgres.signal('SIGSTOP')
+    for (const child of children.split(' ').filter((pid) => pid !== ''))
+      try {
+        process.kill(Number(child), 'SIGKILL')
+      } catch {
+        // It ended meanwhile.
+      }
+    await postgres.kill()
   }
 
   private keepComplaints(name: string, from: LabProcess): void {
@@ -335,7 +375,7 @@ export class NetCluster {
     from.child.stderr?.on('data', (text: string) => {
       if (process.env.PROVE_LOGS !== undefined)
         appendFileSync(join(process.env.PROVE_LOGS, `${name}.log`), text)
-      this.stderr.set(name, `${this.stderr.get(name) ?? ''}${text}`.slice(-20_000))
+      this.stderr.set(name, `${this.stderr.get(name) ?? ''}${text}`.slice(-400_000))
     })
   }
 }
