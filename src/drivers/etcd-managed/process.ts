@@ -6,8 +6,8 @@
  */
 import { type ChildProcess, spawn } from 'node:child_process'
 import { once } from 'node:events'
-import { accessSync, constants, existsSync, readdirSync, readFileSync } from 'node:fs'
-import { delimiter, join } from 'node:path'
+import { accessSync, constants, existsSync, readdirSync, readFileSync, statSync } from 'node:fs'
+import { delimiter, dirname, isAbsolute, join } from 'node:path'
 import { monotonicMs } from '../../engines/sqlite/clock.js'
 
 export interface EtcdProcessOptions {
@@ -113,16 +113,31 @@ function isExecutable(file: string): boolean {
   }
 }
 
-/** Ends processes that have this very data directory as their argument: they are ours, of a node that is gone. */
+/**
+ * Ends processes that have this very data directory as their argument: they are ours, of a node that is gone. The same path
+ * may be another directory to a process in a container, which we see when we run outside of it: such a one is not ours.
+ */
 function endSurvivors(dataDir: string): void {
   if (!existsSync('/proc/self/cmdline')) return
   for (const pid of readdirSync('/proc').filter((name) => /^\d+$/.test(name))) {
     if (Number(pid) === process.pid) continue
     try {
       const args = readFileSync(`/proc/${pid}/cmdline`, 'utf8').split('\0')
-      if (args.includes(`--data-dir=${dataDir}`)) process.kill(Number(pid), 'SIGKILL')
+      const isOurs = args.includes(`--data-dir=${dataDir}`) && isSameDirectory(dataDir, pid)
+      if (isOurs) process.kill(Number(pid), 'SIGKILL')
     } catch {
       // Gone meanwhile, or another user's.
     }
   }
+}
+
+/** Whether a path, or what is left of it, leads to the same directory for that process as for us. */
+function isSameDirectory(path: string, pid: string): boolean {
+  let left = path
+  while (!existsSync(left)) left = dirname(left)
+  const [ours, theirs] = [
+    statSync(left),
+    statSync(join(`/proc/${pid}/${isAbsolute(path) ? 'root' : 'cwd'}`, left)),
+  ]
+  return ours.dev === theirs.dev && ours.ino === theirs.ino
 }
