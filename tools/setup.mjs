@@ -54,6 +54,8 @@ function enginesOfTheTests() {
     { name: 'chromium', isThere: existsSync(process.env.CHROMIUM ?? '/usr/bin/chromium') },
     { name: 'etcd-server', isThere: existsSync(process.env.ETCD ?? '/usr/bin/etcd') },
     { name: 'postgresql', isThere: postgresIsThere() },
+    { name: 'iproute2', isThere: isOnPath('ip') },
+    { name: 'nftables', isThere: isOnPath('nft') },
   ]
     .filter(({ isThere }) => !isThere)
     .map(({ name }) => name)
@@ -72,6 +74,10 @@ function enginesOfTheTests() {
   }
   spawnSync('apt-get', ['update', '-qq'], quiet)
   spawnSync('apt-get', ['install', '-y', '-qq', '--no-install-recommends', ...missing], quiet)
+}
+
+function isOnPath(program) {
+  return spawnSync(program, ['--version'], { stdio: 'ignore' }).error === undefined
 }
 
 function postgresIsThere() {

@@ -1,5 +1,4 @@
 // etcd that the nodes run themselves, from nothing to a writable cluster of three; then each node is lost with its disk and replaced by one command
-import { rmSync } from 'node:fs'
 import { tmpdir } from 'node:os'
 import { join, resolve } from 'node:path'
 import { parseArgs } from 'node:util'
@@ -22,7 +21,7 @@ const history = resolve(values.history ?? join(tmpdir(), `skein-managed-${proces
 const verdict = new Verdict()
 const cluster = new NetCluster({ nodes: 3, store: 'etcd+managed:', history, ttlMs })
 const { names } = cluster
-await cluster.startPostgres()
+await cluster.postgres.start()
 
 const isAcknowledged = (r: { k: string; shard?: number }) => r.k === 'op' && r.shard !== undefined
 /** Since `fromMs`, each of these nodes has acknowledged and sees all others well. Returns how long after it. */
@@ -60,7 +59,7 @@ for (const victim of names) {
   const promotions = seatNotes()
   const t0 = nowMs()
   await cluster.killNode(victim)
-  rmSync(cluster.dataDir(victim), { recursive: true, force: true })
+  cluster.loseDisk(victim)
   await cluster.startNode(victim)
   const backMs = await writable(t0)
   await until(() => seatNotes() > promotions, 60_000, `${victim} to have a vote again`)

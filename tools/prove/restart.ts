@@ -26,11 +26,11 @@ for (let round = 1; round <= rounds; round++) {
   await Promise.all([
     ...names.map((name) => cluster.killNode(name)),
     ...names.map((name) => cluster.killMember(name)),
-    ...(withJournal ? [cluster.killPostgres()] : []),
+    ...(withJournal ? [cluster.postgres.kill()] : []),
   ])
   const t1 = nowMs()
   cluster.note({ k: 'restart', t0, t1 })
-  if (withJournal) await cluster.resumePostgres()
+  if (withJournal) await cluster.postgres.resume()
   for (const name of names) cluster.startMember(name)
   await cluster.startNodes()
   const isWritable = () =>

@@ -2,28 +2,25 @@
  * A cluster on network namespaces: nodes with addresses of their own, etcd members beside some of them, PostgreSQL on a host of
  * its own, and at each node a client that publishes, samples and reads back. Everything observed goes into one history.
  */
-import { execFile } from 'node:child_process'
 import {
   appendFileSync,
   chmodSync,
-  chownSync,
   closeSync,
   mkdirSync,
   mkdtempSync,
   openSync,
-  readFileSync,
   rmSync,
   writeSync,
 } from 'node:fs'
 import { tmpdir } from 'node:os'
 import { join, resolve } from 'node:path'
 import { createInterface } from 'node:readline'
-import { promisify } from 'node:util'
 import { findPostgres } from '../../../test/journal/postgres-server.js'
 import { findEtcd } from '../../../test/store/etcd-server.js'
 import { sleep, until } from './cluster.js'
 import type { HistoryRecord, StatusRecord } from './history.js'
-import { type Identity, type LabProcess, NetLab } from './netlab.js'
+import { NetPostgres } from './net-postgres.js'
+import { type LabProcess, NetLab } from './netlab.js'
 
 const root = resolve(import.meta.dirname, '../../..')
 const journalHost = 'journal'
@@ -36,6 +33,8 @@ export interface NetClusterOptions {
   readonly etcdAt?: readonly number[]
   /** Instead of those members: a value for --store. */
   readonly store?: string
+  /** All nodes on one machine, with SQLite for store and journal; instead of the other engines. */
+  readonly isOneHost?: boolean
   /** A value for --journal; PostgreSQL on a host of its own when absent. */
   readonly journal?: string
   readonly shards?: number
@@ -74,8 +73,7 @@ export class NetCluster {
   private readonly members = new Map<string, LabProcess>()
   private readonly clients = new Map<string, LabProcess>()
   private readonly file: number
-  private postgres: LabProcess | undefined
-  private postgresHome = ''
+  readonly postgres: NetPostgres
   private hasEnded = false
   private readonly onExit = () => this.end()
 
@@ -85,6 +83,11 @@ export class NetCluster {
     this.lab = new NetLab([...this.names, journalHost])
     // PostgreSQL runs as a user of its own and has its directory in here.
     chmodSync(this.dir, 0o711)
+    this.postgres = new NetPostgres(this.lab, journalHost, join(this.dir, 'postgres'), (text) =>
+      this.keep(journalHost, text),
+    )
+    mkdirSync(this.diskAt)
+    for (const name of this.names) mkdirSync(this.diskOf(name))
     mkdirSync(join(options.history, '..'), { recursive: true })
     this.file = openSync(options.history, 'w')
     process.once('exit', this.onExit)
@@ -104,8 +107,10 @@ export class NetCluster {
 
   /** Engines, nodes and clients; resolves when all nodes see all others. */
   async start(): Promise<void> {
-    if (this.options.journal === undefined) await this.startPostgres()
-    if (this.options.store === undefined) await this.startEtcd()
+    if (this.options.isOneHost !== true) {
+      if (this.options.journal === undefined) await this.postgres.start()
+      if (this.options.store === undefined) await this.startEtcd()
+    }
     await this.startNodes()
     this.startClients()
     await this.command('sample')
@@ -122,6 +127,7 @@ export class NetCluster {
 
   /** A node under its name, on what data it has. Resolves when it says that it is up. */
   startNode(name: string): Promise<void> {
+    const isOneHost = this.options.isOneHost === true
     const peers = this.names
       .filter((other) => other !== name)
       .map((o) => `${this.lab.address(o)}:${peerPort}`)
@@ -132,10 +138,19 @@ export class NetCluster {
         ...[join(root, 'bin/skein.js'), 'start', '--json', '--node-id', name],
         ...['--port', String(httpPort), '--peer-port', String(peerPort), '--log-level', 'info'],
         ...['--peer-host', this.lab.address(name), '--peer', ...peers],
-        ...['--data-dir', this.dataDir(name), '--shards', String(this.options.shards ?? 32)],
+        ...[
+          '--data-dir',
+          join(isOneHost ? this.diskOf(name) : this.diskAt, 'node'),
+          '--shards',
+          String(this.options.shards ?? 32),
+        ],
         ...['--store', this.store, '--journal', this.journal],
       ],
-      { env: { SKEIN_COOKIE: 'a-cookie-of-the-network-tests-only-0123456789' } },
+      {
+        env: { SKEIN_COOKIE: 'a-cookie-of-the-network-tests-only-0123456789' },
+        // Were the others' life locks in sight, deaths would be proved that no other machine could prove.
+        ...(isOneHost ? {} : { disk: { from: this.diskOf(name), at: this.diskAt } }),
+      },
     )
     this.nodes.set(name, node)
     this.keepComplaints(name, node)
@@ -157,8 +172,19 @@ export class NetCluster {
     await node?.kill()
   }
 
-  dataDir(name: string): string {
-    return join(this.dir, name)
+  /** The disk of a node is gone, and an empty one is in its place. */
+  loseDisk(name: string): void {
+    rmSync(this.diskOf(name), { recursive: true, force: true })
+    mkdirSync(this.diskOf(name))
+  }
+
+  private diskOf(name: string): string {
+    return join(this.dir, `disk-${name}`)
+  }
+
+  /** Where each node finds its own disk. */
+  private get diskAt(): string {
+    return join(this.dir, 'disk')
   }
 
   startMember(name: string): void {
@@ -262,14 +288,14 @@ export class NetCluster {
   }
 
   private get store(): string {
+    if (this.options.isOneHost === true) return `sqlite:${join(this.dir, 'store.db')}`
     const servers = this.etcdNames.map((name) => `${this.lab.address(name)}:2379`)
     return this.options.store ?? `etcd://${servers.join(',')}`
   }
 
   private get journal(): string {
-    return (
-      this.options.journal ?? `postgres://skein@${this.lab.address(journalHost)}:5432/skein?sslmode=disable`
-    )
+    if (this.options.isOneHost === true) return `sqlite:${join(this.dir, 'journal')}`
+    return this.options.journal ?? this.postgres.url
   }
 
   private startClient(name: string): void {
@@ -312,79 +338,15 @@ export class NetCluster {
     )
   }
 
-  async startPostgres(): Promise<void> {
-    const bin = findPostgres() as string
-    const identity = userPostgres()
-    const home = join(this.dir, 'postgres')
-    mkdirSync(home)
-    chownSync(home, identity.uid, identity.gid)
-    const data = join(home, 'data')
-    const asPostgres = { ...identity, cwd: home }
-    const command = async (name: string, args: readonly string[]) =>
-      await promisify(execFile)(join(bin, name), [...args], asPostgres)
-    await command('initdb', ['-D', data, '-U', 'postgres', '-A', 'trust', '--no-sync', '-E', 'UTF8'])
-    const address = this.lab.address(journalHost)
-    appendFileSync(
-      join(data, 'postgresql.conf'),
-      `listen_addresses = '${address}'\nunix_socket_directories = '${home}'\nshared_buffers = 32MB\nmax_connections = 100\n`,
-    )
-    // The lab's bridge is the only way here.
-    appendFileSync(join(data, 'pg_hba.conf'), `host all all ${address}/24 trust\n`)
-    this.postgresHome = home
-    await this.resumePostgres()
-    for (const statement of ['CREATE ROLE skein LOGIN', 'CREATE DATABASE skein OWNER skein'])
-      await command('psql', ['-h', home, '-U', 'postgres', '-qc', statement])
-  }
-
-  /** On the data it has. */
-  async resumePostgres(): Promise<void> {
-    const bin = findPostgres() as string
-    const home = this.postgresHome
-    const identity = userPostgres()
-    const server = this.lab.spawn(journalHost, join(bin, 'postgres'), ['-D', join(home, 'data')], {
-      identity,
-      cwd: home,
-    })
-    this.postgres = server
-    this.keepComplaints(journalHost, server)
-    const answers = () =>
-      promisify(execFile)(join(bin, 'pg_isready'), ['-h', home, '-t', '1']).then(
-        () => true,
-        () => false,
-      )
-    await until(answers, 20_000, 'PostgreSQL to answer')
-  }
-
-  /** SIGKILL to the postmaster and its children at once, as a crash of the machine would. */
-  async killPostgres(): Promise<void> {
-    const { postgres } = this
-    if (postgres === undefined) return
-    const children = readFileSync(`/proc/${postgres.pid}/task/${postgres.pid}/children`, 'utf8')
-    postgres.signal('SIGSTOP')
-    for (const child of children.split(' ').filter((pid) => pid !== ''))
-      try {
-        process.kill(Number(child), 'SIGKILL')
-      } catch {
-        // It ended meanwhile.
-      }
-    await postgres.kill()
-  }
-
   private keepComplaints(name: string, from: LabProcess): void {
     from.child.stderr?.setEncoding('utf8')
-    from.child.stderr?.on('data', (text: string) => {
-      if (process.env.PROVE_LOGS !== undefined)
-        appendFileSync(join(process.env.PROVE_LOGS, `${name}.log`), text)
-      this.stderr.set(name, `${this.stderr.get(name) ?? ''}${text}`.slice(-400_000))
-    })
+    from.child.stderr?.on('data', (text: string) => this.keep(name, text))
   }
-}
 
-function userPostgres(): Identity {
-  const line = readFileSync('/etc/passwd', 'utf8')
-    .split('\n')
-    .find((entry) => entry.startsWith('postgres:'))
-  if (line === undefined) throw new Error('PostgreSQL does not run as root, and there is no user postgres')
-  const [, , uid, gid] = line.split(':')
-  return { uid: Number(uid), gid: Number(gid) }
+  /** With PROVE_LOGS, in a file of that directory as well. */
+  private keep(name: string, text: string): void {
+    if (process.env.PROVE_LOGS !== undefined)
+      appendFileSync(join(process.env.PROVE_LOGS, `${name}.log`), text)
+    this.stderr.set(name, `${this.stderr.get(name) ?? ''}${text}`.slice(-400_000))
+  }
 }

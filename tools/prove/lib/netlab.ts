@@ -29,6 +29,8 @@ export interface SpawnOptions {
   readonly identity?: Identity
   readonly cwd?: string
   readonly stdio?: StdioOptions
+  /** This directory is what the process alone finds at that path, as a machine alone sees its own disk. Both exist. */
+  readonly disk?: { readonly from: string; readonly at: string }
 }
 
 /** Why there can be no lab on this machine; undefined when there can. Tries it, because a kernel may lack what the programs offer. */
@@ -128,10 +130,15 @@ export class NetLab {
     this.address(name)
     const { identity } = options
     const as = identity ? [`--reuid=${identity.uid}`, `--regid=${identity.gid}`, '--clear-groups'] : []
+    const mount = 'mount --bind "$1" "$2" && shift 2 && exec "$@"'
+    const withDisk = options.disk
+      ? ['unshare', '--mount', 'sh', '-c', mount, 'sh', options.disk.from, options.disk.at]
+      : []
     const child = spawn(
       'nsenter',
       [
         `--net=${join(namespaces, this.#namespace(name))}`,
+        ...withDisk,
         'setpriv',
         ...as,
         '--pdeathsig=KILL',
@@ -255,7 +262,8 @@ export class NetLab {
   }
 
   #render(): void {
-    const loss = this.#lossPercent === 0 ? [] : [`numgen random mod 100 < ${this.#lossPercent} drop`]
+    const percent = this.#lossPercent
+    const loss = percent === 0 ? [] : [percent < 100 ? `numgen random mod 100 < ${percent} drop` : 'drop']
     const rules = [...this.#cuts, ...loss].join('\n')
     // Naming the table first makes its deletion valid also the first time.
     const text = `table bridge ${table}\ndelete table bridge ${table}\ntable bridge ${table} {\nchain forward {\ntype filter hook forward priority 0\n${rules}\n}\n}\n`
