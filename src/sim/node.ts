@@ -284,9 +284,11 @@ export class SimNode {
         const { tag, wanted } = effect
         scheduler.after(
           scheduler.random.between(0.5, 4),
-          this.onControl(() =>
-            this.step({ type: 'sealed', tag, found: cluster.journal.seal(wanted), detail: '' }),
-          ),
+          // The journal hangs on the main thread, as in production.
+          this.onMain(() => {
+            const found = cluster.journal.seal(wanted)
+            this.toControl(() => this.step({ type: 'sealed', tag, found, detail: '' }))
+          }),
         )
         break
       }

@@ -140,7 +140,7 @@ export const mutations: readonly Mutation[] = [
     file: 'src/core/sharding/holder.ts',
     find: "this.out.push({ type: 'shard_close', shard: h.shard, epoch: h.epoch })",
     replace:
-      "this.out.push({ type: 'store', tag: 'early', request: { op: 'txn', txn: { then: [{ type: 'put', key: sealKey(h.shard), value: jsonEncode(encodeSeals({ through: h.epoch, segments: (h.seals ?? noSeals).segments })) }] } } })\n    this.out.push({ type: 'shard_close', shard: h.shard, epoch: h.epoch })",
+      "this.out.push({ type: 'store', tag: 'early', request: { op: 'txn', txn: { then: [{ type: 'put', key: sealKey(h.shard), value: jsonEncode(encodeSeals({ through: h.epoch, segments: (h.seals ?? noSeals).segments, end: (h.seals ?? noSeals).end }, 1)) }] } } })\n    this.out.push({ type: 'shard_close', shard: h.shard, epoch: h.epoch })",
     faults: 'crash,main_blocked',
     minutes: 4,
   },

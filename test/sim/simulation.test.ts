@@ -1,8 +1,9 @@
 import { readFileSync } from 'node:fs'
 import { join } from 'node:path'
 import { describe, expect, it } from 'vitest'
-import { readSeals, shardOf } from '../../src/core/sharding/shard-map.js'
+import { readSeals, readShardMap, shardOf } from '../../src/core/sharding/shard-map.js'
 import { SimCluster, type SimulationOptions, type SimulationReport, simulate } from '../../src/sim/index.js'
+import type { SimNode } from '../../src/sim/node.js'
 
 interface CorpusEntry {
   readonly seed: number
@@ -130,6 +131,26 @@ describe('the simulator as a library', () => {
     next!.crash()
     cluster.scheduler.runUntil(40_000)
     expect(publish('c')).toEqual([3])
+    expect(cluster.checkers.violations).toEqual([])
+  })
+
+  it('takes shards off a node whose main thread stopped before it had them open', () => {
+    const cluster = new SimCluster({ seed: 5, nodes: 3, shards: 8 })
+    const [first, second, late] = cluster.nodes as [SimNode, SimNode, SimNode]
+    for (const node of [first, second]) cluster.startNode(node)
+    cluster.scheduler.runUntil(5_000)
+    cluster.startNode(late)
+    const given = () =>
+      (readShardMap(cluster.viewOf(cluster.store)) ?? []).filter((a) => a.nodeId === late.id).length
+    while (given() === 0 && cluster.scheduler.nowMs < 20_000)
+      cluster.scheduler.runUntil(cluster.scheduler.nowMs + 0.2)
+    expect(given()).toBeGreaterThan(0)
+    late.blockMain(12_000)
+    cluster.scheduler.runUntil(cluster.scheduler.nowMs + 6_000)
+    expect(given()).toBe(0)
+    for (let shard = 0; shard < 8; shard++) expect(ownersOf(cluster, shard), `shard ${shard}`).toHaveLength(1)
+    cluster.scheduler.runUntil(cluster.scheduler.nowMs + 20_000)
+    expect(given()).toBeGreaterThan(0)
     expect(cluster.checkers.violations).toEqual([])
   })
 

@@ -40,11 +40,13 @@ async function start(given: StartOptions): Promise<void> {
       )
     return
   }
+  // From the very start: whoever stops the process while it comes up is obeyed as soon as it is up.
+  const signals = new StopSignals()
   const node = await createNode(config).catch((error: unknown) => {
     throw explain(error)
   })
   announce(node, given.json === true)
-  stopOnSignals(node)
+  signals.stop(node)
   const { reason, error } = await node.ended
   if (error !== undefined) throw new CliFailure(exitCodes.failed, `node ended: ${error.message}`)
   if (given.json !== true) print(`stopped: ${reason}`)
@@ -89,12 +91,23 @@ function announce(node: SkeinNode, asJson: boolean): void {
 }
 
 /** The first signal drains, the second ends at once. */
-function stopOnSignals(node: SkeinNode): void {
-  let signals = 0
-  const onSignal = (signal: NodeJS.Signals): void => {
-    if (++signals > 1) process.exit(exitCodes.failed)
-    void node.stop({ reason: signal })
+class StopSignals {
+  private first: NodeJS.Signals | undefined
+  private node: SkeinNode | undefined
+
+  constructor() {
+    for (const signal of ['SIGTERM', 'SIGINT'] as const) process.on(signal, () => this.received(signal))
   }
-  process.on('SIGTERM', onSignal)
-  process.on('SIGINT', onSignal)
+
+  /** Ends this node at the first signal, or now if there was one. */
+  stop(node: SkeinNode): void {
+    this.node = node
+    if (this.first !== undefined) void node.stop({ reason: this.first })
+  }
+
+  private received(signal: NodeJS.Signals): void {
+    if (this.first !== undefined) process.exit(exitCodes.failed)
+    this.first = signal
+    void this.node?.stop({ reason: signal })
+  }
 }

@@ -57,6 +57,9 @@ export interface ElectionOptions {
 
 export const electionDefaults: ElectionOptions = { rankDelayMs: 60, isolationMs: 2_000, holdOffMs: 3_000 }
 
+/** After an attempt that failed or was refused for another reason than a faster node, ms. */
+const retryMs = 50
+
 export type ElectionInput =
   | { readonly type: 'changed' }
   | { readonly type: 'deadline' }
@@ -73,7 +76,7 @@ export type ElectionEffect =
 export class LeaderElection {
   private readonly world: ElectionWorld
   private readonly options: ElectionOptions
-  private readonly deadlines = new Deadlines<'campaign' | 'isolated' | 'hold_off'>()
+  private readonly deadlines = new Deadlines<'campaign' | 'isolated' | 'hold_off' | 'retry'>()
   private asking = false
   /** Our last successful write; the view must have it before we look again. */
   private writtenRev = 0n
@@ -104,7 +107,7 @@ export class LeaderElection {
     this.out = []
     switch (input.type) {
       case 'store_done':
-        this.storeDone(input.reply)
+        this.storeDone(at, input.reply)
         break
       case 'promote':
         this.promoting = true
@@ -120,7 +123,7 @@ export class LeaderElection {
     for (const name of this.deadlines.due(at.nowMs)) {
       if (name === 'campaign') this.campaign(at)
       else if (name === 'isolated') this.resign(at, 'reaches less than half of the lease holders')
-      else this.heldOff = false
+      else if (name === 'hold_off') this.heldOff = false
     }
     this.evaluate(at)
     return this.out
@@ -139,7 +142,8 @@ export class LeaderElection {
       this.deadlines.clear('campaign')
       return
     }
-    if (this.deadlines.get('campaign') !== undefined || this.asking) return
+    if (this.deadlines.get('campaign') !== undefined || this.deadlines.get('retry') !== undefined) return
+    if (this.asking) return
     const rank = this.rank()
     if (rank === 0) this.campaign(at)
     else this.deadlines.set('campaign', at.nowMs + rank * this.options.rankDelayMs)
@@ -227,9 +231,14 @@ export class LeaderElection {
     })
   }
 
-  private storeDone(reply: StoreReply): void {
+  private storeDone(at: Instant, reply: StoreReply): void {
     this.asking = false
-    if (reply.ok && reply.op === 'txn' && reply.result.ok) this.writtenRev = reply.result.rev
+    if (reply.ok && reply.op === 'txn') {
+      // Not again before the watch has told of what this reply knows: our own write, or that of whoever was faster.
+      const rev = reply.result.ok ? reply.result.rev : (reply.result.results[0]?.kv?.modRev ?? 0n)
+      if (rev > this.writtenRev) this.writtenRev = rev
+      if (!reply.result.ok && rev <= this.world.view.rev) this.deadlines.set('retry', at.nowMs + retryMs)
+    } else this.deadlines.set('retry', at.nowMs + retryMs)
     if (reply.ok && reply.op === 'txn')
       this.settlePromotion(reply.result.ok, reply.result.ok ? '' : 'another node was faster')
     else if (!reply.ok) this.settlePromotion(false, reply.detail)

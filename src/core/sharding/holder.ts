@@ -73,6 +73,7 @@ export type HolderEffect =
   | Note
 
 type Phase = 'wanted' | 'sealing' | 'recording' | 'open' | 'closing' | 'releasing' | 'released'
+const notOpenYet: ReadonlySet<Phase> = new Set(['wanted', 'sealing', 'recording'])
 
 interface Held {
   readonly shard: ShardId
@@ -185,7 +186,11 @@ export class ShardHolder {
         ((a.target !== null && a.target !== this.world.nodeId) || this.givingUpAll)
       )
         this.beginClose(at, h)
-      else if (h.phase === 'wanted' && (a.target !== null || this.givingUpAll)) h.phase = 'closing'
+      else if (notOpenYet.has(h.phase) && (a.target !== null || this.givingUpAll)) {
+        // The journal may be as slow as the main thread it hangs on: what is not served yet can be given up at once.
+        h.phase = 'closing'
+        h.closeByMs = at.nowMs
+      }
     })
     this.startSealing()
     this.finishClosing(at)
@@ -212,7 +217,7 @@ export class ShardHolder {
   }
 
   private sealed(at: Instant, tag: string, found: readonly SealFound[] | null, detail: string): void {
-    const batch = this.take(tag)
+    const batch = this.take(tag).filter((h) => h.phase === 'sealing')
     if (found === null) {
       this.out.push(note('warn', 'shards.seal_failed', { detail, shards: batch.length }))
       this.again(at, batch)
@@ -288,6 +293,7 @@ export class ShardHolder {
     const batch = this.take(tag)
     const done = reply.ok && reply.op === 'txn' && reply.result.ok
     for (const h of batch) {
+      if (!tag.startsWith('release') && h.phase !== 'recording') continue
       if (tag.startsWith('release')) {
         if (done) h.phase = 'released'
         else h.closeByMs = at.nowMs + 100
@@ -296,7 +302,11 @@ export class ShardHolder {
     }
     // Another sealed first, or nobody knows: the next round reads what is there now.
     if (!done) {
-      if (!tag.startsWith('release')) this.again(at, batch)
+      if (!tag.startsWith('release'))
+        this.again(
+          at,
+          batch.filter((h) => h.phase === 'recording'),
+        )
       this.deadlines.set('close', at.nowMs + 100)
     }
   }
