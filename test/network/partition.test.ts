@@ -24,17 +24,14 @@ describe.skipIf(isWithoutNetLab('nodes on a broken network'))('nodes on a broken
     await cluster.command('load')
     await sleep(1_000)
     // The store is a file that all three reach: nobody is in a minority, and who is cut off is evicted.
-    await cluster.fault('n3 is cut off', [], async () => {
-      lab.cut(['n3'], ['n1', 'n2'])
-      await sleep(9_000)
+    await cluster.fault('n3 is cut off', [], {
+      begin: () => lab.cut(['n3'], ['n1', 'n2']),
+      ms: 9_000,
     })
     const leader = cluster.leader ?? 'n1'
-    await cluster.fault(`${leader}, the leader, is not heard`, [], async () => {
-      lab.cutOneWay(
-        [leader],
-        ['n1', 'n2', 'n3'].filter((name) => name !== leader),
-      )
-      await sleep(9_000)
+    await cluster.fault(`${leader}, the leader, is not heard`, [], {
+      begin: () => lab.cutOneWay([leader], cluster?.names.filter((name) => name !== leader) ?? []),
+      ms: 9_000,
     })
     await cluster.finish()
     const { violations, figures } = checkHistory(cluster.records)

@@ -18,7 +18,7 @@ const endMs = 32_000
 function good(): HistoryRecord[] {
   const records: HistoryRecord[] = [
     { k: 'meta', nodes, ttlMs: 5_000, backMsMax: 5_000 },
-    { k: 'fault', name: 'n3 is cut off', t0: cutMs, t1: healMs, minority: ['n3'] },
+    { k: 'fault', name: 'n3 is cut off', t0: cutMs, t1: healMs, t2: healMs + 50, minority: ['n3'] },
   ]
   const stored: [string, string, number, number, number][] = []
   const offsets = [0, 0]

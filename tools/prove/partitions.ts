@@ -30,62 +30,73 @@ const but = (...some: string[]) => names.filter((name) => !some.includes(name))
 /** Each leaves the network broken; healing is the cluster's part. */
 const faults: Record<string, () => Promise<void>> = {
   'two nodes cut off': () =>
-    cluster.fault('two nodes cut off', ['n1', 'n4'], async () => {
-      lab.cut(['n1', 'n4'], but('n1', 'n4'))
-      await sleep(15_000)
+    cluster.fault('two nodes cut off', ['n1', 'n4'], {
+      begin: () => lab.cut(['n1', 'n4'], but('n1', 'n4')),
+      ms: 15_000,
     }),
   // The store's majority is with the two; the three are the minority that counts.
   'three nodes cut off': () =>
-    cluster.fault('three nodes cut off', ['n3', 'n4', 'n5'], async () => {
-      lab.cut(['n1', 'n2'], ['n3', 'n4', 'n5'])
-      await sleep(15_000)
+    cluster.fault('three nodes cut off', ['n3', 'n4', 'n5'], {
+      begin: () => lab.cut(['n1', 'n2'], ['n3', 'n4', 'n5']),
+      ms: 15_000,
     }),
   'a leader that is not heard': async () => {
     const leader = leaderNow()
-    await cluster.fault(`${leader}, the leader, is not heard`, [], async () => {
-      lab.cutOneWay([leader], but(leader))
-      await sleep(12_000)
+    await cluster.fault(`${leader}, the leader, is not heard`, [], {
+      begin: () => lab.cutOneWay([leader], but(leader)),
+      ms: 12_000,
     })
   },
   'a leader that hears nobody': async () => {
     const leader = leaderNow()
-    await cluster.fault(`${leader}, the leader, hears nobody`, [], async () => {
-      lab.cutOneWay(but(leader), [leader])
-      await sleep(12_000)
+    await cluster.fault(`${leader}, the leader, hears nobody`, [], {
+      begin: () => lab.cutOneWay(but(leader), [leader]),
+      ms: 12_000,
     })
   },
   'an isolated leader': async () => {
     const leader = leaderNow()
-    await cluster.fault(`${leader}, the leader, is isolated`, [leader], async () => {
-      lab.cut([leader], but(leader))
-      await sleep(12_000)
+    await cluster.fault(`${leader}, the leader, is isolated`, [leader], {
+      begin: () => lab.cut([leader], but(leader)),
+      ms: 12_000,
     })
   },
   'a bridge': () =>
-    cluster.fault('two halves that both see n3', [], async () => {
-      lab.cut(['n1', 'n4'], ['n2', 'n5'])
-      await sleep(15_000)
+    cluster.fault('two halves that both see n3', [], {
+      begin: () => lab.cut(['n1', 'n4'], ['n2', 'n5']),
+      ms: 15_000,
     }),
   'a flapping link': () =>
-    cluster.fault('the link of n2 flaps for 60 s', [], async () => {
-      for (let i = 0; i < 15; i++) {
-        lab.linkDown('n2')
-        await sleep(1_500)
-        lab.linkUp('n2')
-        await sleep(2_500)
-      }
+    cluster.fault('the link of n2 flaps for 60 s', [], {
+      async begin() {
+        for (let i = 0; i < 15; i++) {
+          lab.linkDown('n2')
+          await sleep(1_500)
+          lab.linkUp('n2')
+          await sleep(2_500)
+        }
+      },
+      ms: 0,
     }),
   'a store without quorum': () =>
-    cluster.fault('etcd has no quorum for 20 s', names, async () => {
-      cluster.signalMembers(['n1', 'n2'], 'SIGSTOP')
-      await sleep(20_000)
-      cluster.signalMembers(['n1', 'n2'], 'SIGCONT')
+    cluster.fault('etcd has no quorum for 20 s', names, {
+      begin: () => cluster.signalMembers(['n1', 'n2'], 'SIGSTOP'),
+      ms: 20_000,
+      undo: () => cluster.signalMembers(['n1', 'n2'], 'SIGCONT'),
+    }),
+  // They keep their leases and may write nothing: what they own must not move twice, nor be acknowledged.
+  'no way to the journal': () =>
+    cluster.fault('n4 and n5 do not reach the journal', [], {
+      begin: () => lab.cut(['n4', 'n5'], ['journal']),
+      ms: 12_000,
     }),
   'latency and loss': () =>
-    cluster.fault('50 ms of latency and 10 % of loss', [], async () => {
-      console.log(`     latency by ${await lab.delay(50, 20)}`)
-      lab.lose(10)
-      await sleep(20_000)
+    cluster.fault('50 ms of latency and 10 % of loss', [], {
+      async begin() {
+        console.log(`     latency by ${await lab.delay(50, 20)}`)
+        lab.lose(10)
+      },
+      ms: 20_000,
     }),
 }
 

@@ -360,11 +360,11 @@ class Checker {
       const untilMs = this.faults[i + 1]?.t0 ?? Number.POSITIVE_INFINITY
       let last = { fault: fault.name, ms: 0, node: '' }
       for (const node of this.nodes) {
-        const after = this.statuses.filter((s) => s.n === node && s.t0 >= fault.t1 && s.t1 < untilMs)
+        const after = this.statuses.filter((s) => s.n === node && s.t0 >= fault.t2 && s.t1 < untilMs)
         const lastBad = after.findLastIndex((s) => !this.isWell(s))
         const well = after[lastBad + 1]?.t1 ?? Number.POSITIVE_INFINITY
-        const ack = this.ops.find((op) => op.n === node && op.t0 >= fault.t1 && isAcknowledged(op))
-        const ms = Math.max(well, ack?.t1 ?? Number.POSITIVE_INFINITY) - fault.t1
+        const ack = this.ops.find((op) => op.n === node && op.t0 >= fault.t2 && isAcknowledged(op))
+        const ms = Math.max(well, ack?.t1 ?? Number.POSITIVE_INFINITY) - fault.t2
         if (ms > last.ms) last = { fault: fault.name, ms, node }
         if (ms > this.backMsMax)
           this.fail(

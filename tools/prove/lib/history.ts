@@ -44,9 +44,10 @@ export interface MapRecord {
 export interface FaultRecord {
   readonly k: 'fault'
   readonly name: string
-  /** It was complete at t0, and was being undone until t1. */
+  /** It was complete from t0 until t1, and gone at t2. */
   readonly t0: number
   readonly t1: number
+  readonly t2: number
   /** Nodes that reached neither a majority of the store nor any node that did. */
   readonly minority: readonly string[]
 }

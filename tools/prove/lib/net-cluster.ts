@@ -237,15 +237,22 @@ export class NetCluster {
   }
 
   /** A fault from when it is there to when it is gone; then time for all to come back, which the checker judges. */
-  async fault(name: string, minority: readonly string[], during: () => Promise<void>): Promise<void> {
+  async fault(
+    name: string,
+    minority: readonly string[],
+    fault: { readonly begin: () => Promise<void> | void; readonly ms: number; readonly undo?: () => void },
+  ): Promise<void> {
+    await fault.begin()
     const t0 = nowMs()
-    await during()
-    this.lab.heal()
+    await sleep(fault.ms)
     const t1 = nowMs()
-    this.note({ k: 'fault', name, t0, t1, minority })
-    await this.allWell(30_000, t1)
+    fault.undo?.()
+    this.lab.heal()
+    const t2 = nowMs()
+    this.note({ k: 'fault', name, t0, t1, t2, minority })
+    await this.allWell(30_000, t2)
     const acknowledges = (name: string) =>
-      this.records.some((r) => r.k === 'op' && r.n === name && r.t0 > t1 && r.shard !== undefined)
+      this.records.some((r) => r.k === 'op' && r.n === name && r.t0 > t2 && r.shard !== undefined)
     await until(() => this.names.every(acknowledges), 30_000, 'all nodes to acknowledge').catch(
       () => undefined,
     )
