@@ -154,6 +154,19 @@ export const options: readonly Option[] = [
     doc: 'where peers are found, looked at again and again: dns:NAME:PORT, dns+srv:NAME (both with ?server=HOST:PORT), file:PATH with a host:port a line. What it forgets is not a member that left',
   },
   {
+    key: 'mirror',
+    flag: 'mirror',
+    kind: 'list',
+    default: [],
+    doc: 'STREAM=URL: copy that stream to another cluster over its HTTP API, in the order of each key, under the same ids; repeated. The same on every node: shards of a node without it are not copied',
+  },
+  {
+    key: 'mirrorTokenFile',
+    flag: 'mirror-token-file',
+    kind: 'text',
+    doc: 'file with the bearer token for the clusters that are mirrored to',
+  },
+  {
     key: 'advertiseSpecial',
     flag: 'advertise-special',
     kind: 'boolean',

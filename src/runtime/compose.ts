@@ -9,6 +9,7 @@ import { ManagedStore } from '../drivers/etcd-managed/managed-store.js'
 import { PostgresJournal } from '../drivers/journal-postgres/postgres-journal.js'
 import { isPostgresUrl } from '../drivers/journal-postgres/target.js'
 import { SqliteJournal } from '../drivers/journal-sqlite/sqlite-journal.js'
+import { httpTarget } from '../drivers/mirror-http/http-target.js'
 import { EtcdStore } from '../drivers/store-etcd/etcd-store.js'
 import { SqliteStore } from '../drivers/store-sqlite/sqlite-store.js'
 import { UdpDatagramTransport } from '../drivers/transport-tcp/datagram-transport.js'
@@ -18,6 +19,7 @@ import { SqliteLifeLocks } from '../engines/sqlite/life-lock.js'
 import type { DiscoverySource } from '../ports/discovery.js'
 import type { Journal } from '../ports/journal.js'
 import type { LifeLocks } from '../ports/life-lock.js'
+import type { MirrorTarget } from '../ports/mirror.js'
 import type { Store } from '../ports/store.js'
 import type { FrameTransport, Rekeyable } from '../ports/transport.js'
 import type { ControlSetup, ControlToMain, MainToControl } from './control-messages.js'
@@ -77,6 +79,19 @@ export function makeDiscovery(source: string): DiscoverySource {
       details: { field: 'discover' },
     },
   )
+}
+
+/** Of `STREAM=URL`. Throws `bad_config`. */
+export function makeMirror(
+  text: string,
+  tokenFile: string | undefined,
+): { readonly stream: string; readonly target: MirrorTarget } {
+  const [, stream, url] = /^([A-Za-z0-9._-]{1,128})=(.+)$/.exec(text) ?? []
+  if (stream === undefined || url === undefined)
+    throw new SkeinError('bad_config', `--mirror "${text}": STREAM=URL expected`, {
+      details: { field: 'mirror' },
+    })
+  return { stream, target: httpTarget(url, tokenFile) }
 }
 
 export function makeMesh(

@@ -15,7 +15,14 @@ import { createHttpServer } from '../http/server.js'
 import type { TransportKeys } from '../ports/transport.js'
 import { type AdvertisedAddress, advertisedAddress, advertisedHttp } from './advertised.js'
 import { AuditLog } from './audit-log.js'
-import { makeJournal, makeLifeLocks, makeMesh, type RunningControl, runControl } from './compose.js'
+import {
+  makeJournal,
+  makeLifeLocks,
+  makeMesh,
+  makeMirror,
+  type RunningControl,
+  runControl,
+} from './compose.js'
 import { ControlLink } from './control-link.js'
 import type { ControlSetup, ControlToMain } from './control-messages.js'
 import { protocolMax, protocolMin } from './control-plane.js'
@@ -41,6 +48,7 @@ export function withDefaults(config: Partial<NodeConfig>): NodeConfig {
     peerHost: '127.0.0.1',
     peers: [],
     discover: [],
+    mirror: [],
     advertiseSpecial: false,
     insecure: false,
     rateLimit: 10_000,
@@ -87,6 +95,7 @@ export async function createNode(partial: Partial<NodeConfig> = {}): Promise<Ske
 }
 
 async function start(config: NodeConfig, undo: (() => Promise<unknown> | unknown)[]): Promise<SkeinNode> {
+  const mirrors = config.mirror.map((text) => makeMirror(text, config.mirrorTokenFile))
   const identity = openIdentity(config.dataDir, config.nodeId, makeLifeLocks())
   undo.push(() => {
     identity.lifeLock.release()
@@ -192,6 +201,7 @@ async function start(config: NodeConfig, undo: (() => Promise<unknown> | unknown
   // Who would not have us says so on the first connection, with the reason.
   for (const peer of config.peers) mesh.redial(peer)
   await running.active
+  running.mirrorTo(mirrors)
   return running
 }
 

@@ -1,6 +1,7 @@
 /** The node's Prometheus instruments (DESIGN §7). One registry per node: several nodes may live in one process. */
 import { monitorEventLoopDelay } from 'node:perf_hooks'
 import { Counter, Gauge, Histogram, Registry } from 'prom-client'
+import type { Mirror } from './mirror.js'
 import type { ClusterStatus, Metrics, NodeView, PeerView } from './node-api.js'
 
 /** How often the delay of the loop is sampled, ms. Each sample wakes an idle process. */
@@ -10,6 +11,7 @@ export interface InstrumentSources {
   status(): ClusterStatus
   members(): readonly NodeView[]
   peers(): readonly PeerView[]
+  mirrors(): readonly Pick<Mirror, 'target' | 'stream' | 'lagMs'>[]
   readonly version: string
 }
 
@@ -23,6 +25,7 @@ export class Instruments implements Metrics {
   private readonly leaderChanges: Counter
   private readonly leasesLost: Counter
   private readonly ownershipAlarms: Counter
+  private readonly mirrored: Counter<'target' | 'stream' | 'outcome'>
   private readonly append: Histogram
 
   constructor(sources: InstrumentSources) {
@@ -59,6 +62,12 @@ export class Instruments implements Metrics {
     this.ownershipAlarms = new Counter({
       name: 'skein_ownership_alarms_total',
       help: 'Times the auditor found what correct code cannot do; any is a bug',
+      registers,
+    })
+    this.mirrored = new Counter({
+      name: 'skein_mirror_events_total',
+      help: 'Events copied to another cluster, by outcome there',
+      labelNames: ['target', 'stream', 'outcome'],
       registers,
     })
     this.append = new Histogram({
@@ -132,6 +141,17 @@ export class Instruments implements Metrics {
     perPeer('skein_peer_up', '1 where the peer is healthy', (p) => (p.status === 'healthy' ? 1 : 0))
     perPeer('skein_peer_rtt_seconds', 'Round trip of probes', (p) => p.rttMs / 1_000)
     new Gauge({
+      name: 'skein_mirror_lag_seconds',
+      help: 'Age of the oldest event of this node that the other cluster has not confirmed, 0 when it has them all',
+      labelNames: ['target', 'stream'],
+      registers,
+      collect() {
+        this.reset()
+        const nowMs = Date.now()
+        for (const m of sources.mirrors()) this.labels(m.target, m.stream).set(m.lagMs(nowMs) / 1_000)
+      },
+    })
+    new Gauge({
       name: 'skein_peer_bytes_total',
       help: 'Bytes on data connections',
       labelNames: ['peer', 'direction'],
@@ -159,6 +179,10 @@ export class Instruments implements Metrics {
 
   countEvents(outcome: string, count: number): void {
     this.events.labels(outcome).inc(count)
+  }
+
+  countMirrored(target: string, stream: string, outcome: string, events: number): void {
+    this.mirrored.labels(target, stream, outcome).inc(events)
   }
 
   countForward(outcome: string): void {

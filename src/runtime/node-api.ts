@@ -414,6 +414,9 @@ export interface NodeConfig {
   readonly advertise?: string
   /** Let this node and others advertise link-local and metadata addresses. */
   readonly advertiseSpecial: boolean
+  /** STREAM=URL: copy that stream to another cluster. The same on every node. */
+  readonly mirror: readonly string[]
+  readonly mirrorTokenFile?: string
   /** Where peers are found, again and again: dns:NAME:PORT, dns+srv:NAME, file:PATH. */
   readonly discover: readonly string[]
   readonly peers: readonly string[]

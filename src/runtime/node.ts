@@ -6,6 +6,7 @@ import { jsonEncode } from '../core/kernel/text.js'
 import type { Alarm } from '../core/sharding/ownership-audit.js'
 import { shardOf } from '../core/sharding/shard-map.js'
 import type { Journal } from '../ports/journal.js'
+import type { MirrorTarget } from '../ports/mirror.js'
 import type { FrameTransport } from '../ports/transport.js'
 import { Audit } from './audit.js'
 import type { AuditLog } from './audit-log.js'
@@ -21,6 +22,7 @@ import { monotonicMs } from './host-clock.js'
 import { Instruments, loopResolutionMs } from './instruments.js'
 import { Leadership } from './leadership.js'
 import { meshFrames, pack, unpack } from './mesh-frames.js'
+import { Mirror } from './mirror.js'
 import type {
   ClusterStatus,
   ConsumeOptions,
@@ -84,6 +86,7 @@ export class RunningNode implements SkeinNode {
   private readonly leadership: Leadership
   private readonly operations: Operations
   private readonly retention: Retention
+  private readonly mirrors: Mirror[] = []
   private readonly ownership: Ownership
   private readonly instruments: Instruments
   private readonly consumers = new Set<Consumer>()
@@ -125,6 +128,7 @@ export class RunningNode implements SkeinNode {
       status: () => this.status(),
       members: () => this.roster.list(),
       peers: () => this.peers(),
+      mirrors: () => this.mirrors,
       version: parts.version,
     })
     this.tails = new Tails({ mesh: parts.mesh, peers: () => this.roster.reachable() })
@@ -535,6 +539,19 @@ export class RunningNode implements SkeinNode {
         },
       }
     },
+  }
+
+  mirrorTo(mirrors: readonly { readonly stream: string; readonly target: MirrorTarget }[]): void {
+    for (const { stream, target } of mirrors)
+      this.mirrors.push(
+        new Mirror({
+          stream,
+          target,
+          consume: this.events.consume,
+          count: (to, of, outcome, events) => this.instruments.countMirrored(to, of, outcome, events),
+          note: this.parts.log,
+        }),
+      )
   }
 
   private async publishMany(
