@@ -3,6 +3,7 @@ import { Command, CommanderError } from 'commander'
 import { version } from '../core/version.js'
 import { addAudit } from './commands/audit.js'
 import { addCluster } from './commands/cluster.js'
+import { addDoctor } from './commands/doctor.js'
 import { addEvents } from './commands/events.js'
 import { addKeys } from './commands/keys.js'
 import { addStart } from './commands/start.js'
@@ -20,6 +21,7 @@ export async function main(argv: readonly string[]): Promise<void> {
   addUp(program)
   addCluster(program)
   addEvents(program)
+  addDoctor(program)
   addAudit(program)
   addKeys(program)
   program

@@ -1,10 +1,13 @@
 /** The one file that names drivers: which ones a configuration means, and how a control plane and a journal come to run. */
 import { randomBytes } from 'node:crypto'
+import { existsSync } from 'node:fs'
 import { resolve } from 'node:path'
 import { Worker } from 'node:worker_threads'
+import { formatAddress } from '../core/kernel/address.js'
 import { SkeinError } from '../core/kernel/error.js'
 import { dnsSource } from '../drivers/discovery-dns/dns-source.js'
 import { fileSource } from '../drivers/discovery-file/file-source.js'
+import { checkManagedEtcd } from '../drivers/etcd-managed/checks.js'
 import { ManagedStore } from '../drivers/etcd-managed/managed-store.js'
 import { PostgresJournal } from '../drivers/journal-postgres/postgres-journal.js'
 import { isPostgresUrl } from '../drivers/journal-postgres/target.js'
@@ -14,6 +17,7 @@ import { EtcdStore } from '../drivers/store-etcd/etcd-store.js'
 import { SqliteStore } from '../drivers/store-sqlite/sqlite-store.js'
 import { UdpDatagramTransport } from '../drivers/transport-tcp/datagram-transport.js'
 import { TcpFrameTransport } from '../drivers/transport-tcp/frame-transport.js'
+import { bad, checkEtcd, well } from '../engines/etcd/checks.js'
 import { type EtcdTarget, parseEtcdUrl } from '../engines/etcd/url.js'
 import { SqliteLifeLocks } from '../engines/sqlite/life-lock.js'
 import type { DiscoverySource } from '../ports/discovery.js'
@@ -24,6 +28,7 @@ import type { Store } from '../ports/store.js'
 import type { FrameTransport, Rekeyable } from '../ports/transport.js'
 import type { ControlSetup, ControlToMain, MainToControl } from './control-messages.js'
 import { ControlPlane } from './control-plane.js'
+import type { Check, NodeConfig } from './node-api.js'
 
 /** Room for a ping with several claims that carry many labels; one packet on loopback, fragments elsewhere. */
 const datagramBytesMax = 4_096
@@ -57,6 +62,37 @@ function makeStore(
     makeStore,
     onNote,
   })
+}
+
+/** What a person should know about the store of this configuration. Never throws. */
+export async function checkStore(config: NodeConfig): Promise<readonly Check[]> {
+  const { store: url } = config
+  try {
+    if (/^etcds?:/.test(url)) return await checkEtcd(parseEtcdUrl(url))
+    if (url.startsWith('etcd+managed:'))
+      return await checkManagedEtcd({
+        url,
+        clusterName: config.clusterName,
+        address: formatAddress(config.advertise?.replace(/:\d+$/, '') ?? config.peerHost, config.peerPort),
+        bindHost: config.peerHost,
+        peers: config.peers,
+        cookies: [],
+        dataDir: resolve(config.dataDir),
+      })
+    const path = resolve(pathOf(url, 'store'))
+    if (!existsSync(path)) return [well('store', `${path} is made at the first start`)]
+    const store = new SqliteStore({ path })
+    try {
+      await store.open()
+      const { ok, detail } = await store.health()
+      return [ok ? well('store', `sqlite: ${detail}`) : bad('store', detail, 'look at the disk and the file')]
+    } finally {
+      await store.close()
+    }
+  } catch (error) {
+    const detail = error instanceof Error ? error.message : String(error)
+    return [bad('store', detail, 'check --store, and that this user may read and write it')]
+  }
 }
 
 export function makeJournal(

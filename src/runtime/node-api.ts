@@ -403,6 +403,16 @@ export interface SkeinNode extends AsyncDisposable {
 }
 
 /** All that a node can be told at start; `config/` makes it from flags, environment and file. */
+/** One finding of `skein doctor`. */
+export interface Check {
+  readonly name: string
+  readonly ok: boolean
+  /** What was found. */
+  readonly detail: string
+  /** What to do about it; empty when it is well. */
+  readonly fix: string
+}
+
 export interface NodeConfig {
   readonly nodeId?: string
   readonly clusterName: string

@@ -1,13 +1,13 @@
 /** `skein start`: one node in this process, until a signal or its own end. */
 import type { Command } from 'commander'
 import { type SettingRow, settingRows } from '../../config/print.js'
-import { resolveConfig, type Setting, toNodeConfig } from '../../config/resolve.js'
-import { isSkeinError } from '../../core/kernel/error.js'
+import { toNodeConfig } from '../../config/resolve.js'
 import { createNode } from '../../runtime/create-node.js'
 import type { NodeConfig, SkeinNode } from '../../runtime/node-api.js'
 import { presets } from '../../runtime/presets.js'
 import { CliFailure, exitCodes } from '../exit.js'
-import { addFlags, flagsOf } from '../flags.js'
+import { addFlags } from '../flags.js'
+import { explain, readSettings, type StartOptions } from '../node-config.js'
 import { print, printJson, printTable } from '../output.js'
 
 export function addStart(program: Command): void {
@@ -19,12 +19,6 @@ export function addStart(program: Command): void {
   command.option('--print-config', 'show every value and where it came from, then end')
   command.option('--json', 'print one line of JSON when the node is up')
   command.action(start)
-}
-
-interface StartOptions extends Readonly<Record<string, unknown>> {
-  readonly config?: string
-  readonly printConfig?: boolean
-  readonly json?: boolean
 }
 
 async function start(given: StartOptions): Promise<void> {
@@ -53,14 +47,6 @@ async function start(given: StartOptions): Promise<void> {
   process.exit(exitCodes.ok)
 }
 
-function readSettings(given: StartOptions): readonly Setting[] {
-  try {
-    return resolveConfig({ flags: flagsOf(given), env: process.env, configFile: given.config })
-  } catch (error) {
-    throw explain(error)
-  }
-}
-
 /** The timings cannot be set one by one; the preset decides. They are shown because they explain what the node does. */
 function timingRows(preset: NodeConfig['preset']): readonly SettingRow[] {
   const { membership, lease, ...rest } = presets[preset]
@@ -76,12 +62,6 @@ function timingRows(preset: NodeConfig['preset']): readonly SettingRow[] {
       source: `preset ${preset}`,
     })),
   )
-}
-
-function explain(error: unknown): Error {
-  if (!isSkeinError(error)) return error instanceof Error ? error : new Error(String(error))
-  const isUsage = error.code === 'bad_config' || error.code === 'bad_address'
-  return new CliFailure(isUsage ? exitCodes.usage : exitCodes.failed, `${error.code}: ${error.message}`)
 }
 
 function announce(node: SkeinNode, asJson: boolean): void {
