@@ -10,7 +10,7 @@
  * was killed are removed by the next one: their names carry the pid. Must not live here: anything about Skein.
  */
 import { type ChildProcess, execFileSync, type StdioOptions, spawn, spawnSync } from 'node:child_process'
-import { existsSync, readdirSync } from 'node:fs'
+import { existsSync, readdirSync, readFileSync } from 'node:fs'
 import { join } from 'node:path'
 
 const namespaces = '/run/netns'
@@ -18,6 +18,8 @@ const prefix = 'skein'
 const subnet = '10.213.0'
 const switchName = 'switch'
 const table = 'faults'
+const endMsMax = 2_000
+const endSignals = ['SIGINT', 'SIGTERM', 'SIGHUP'] as const
 
 export interface Identity {
   readonly uid: number
@@ -105,6 +107,8 @@ export class NetLab {
   #delayers: LabProcess[] = []
   #hasEnded = false
   readonly #onExit = () => this.end()
+  /** A signal alone ends a process without its `exit`. */
+  readonly #onSignal = () => process.exit(1)
 
   /** Each name becomes a namespace with an address: `address(name)`. Throws what the system says when it does not allow it. */
   constructor(names: readonly string[]) {
@@ -112,6 +116,7 @@ export class NetLab {
     removeOrphans()
     this.#id = `${prefix}${process.pid}x${nextLab++}`
     process.once('exit', this.#onExit)
+    for (const signal of endSignals) process.once(signal, this.#onSignal)
     try {
       this.#make()
     } catch (error) {
@@ -221,10 +226,12 @@ export class NetLab {
     if (this.#hasEnded) return
     this.#hasEnded = true
     process.off('exit', this.#onExit)
+    for (const signal of endSignals) process.off(signal, this.#onSignal)
     for (const each of this.#processes) {
       each.signal('SIGCONT')
       each.signal('SIGKILL')
     }
+    waitForEnd([...this.#processes].map(({ pid }) => pid))
     for (const name of [...this.names, switchName])
       if (existsSync(join(namespaces, this.#namespace(name)))) ip(['netns', 'del', this.#namespace(name)])
   }
@@ -297,6 +304,22 @@ let nextLab = 1
 
 function ip(args: readonly string[]): void {
   execFileSync('ip', args, { stdio: ['ignore', 'pipe', 'pipe'] })
+}
+
+/** Blocks: this is done at exit. Until then they may write to directories that are about to be removed. */
+function waitForEnd(pids: readonly number[]): void {
+  const untilMs = performance.now() + endMsMax
+  const pause = new Int32Array(new SharedArrayBuffer(4))
+  while (pids.some(isAlive) && performance.now() < untilMs) Atomics.wait(pause, 0, 0, 10)
+}
+
+function isAlive(pid: number): boolean {
+  try {
+    const stat = readFileSync(`/proc/${pid}/stat`, 'utf8')
+    return stat.slice(stat.lastIndexOf(')') + 2)[0] !== 'Z'
+  } catch {
+    return false
+  }
 }
 
 /** Of tests that were killed: their processes died with them, their namespaces did not. */
