@@ -107,6 +107,11 @@ function cutNetwork(nemesis: Nemesis, bothWays: boolean): void {
 const faults = {
   crash: (n, node) => restartLater(n, node, 300, 9_000, true),
   crash_quick_restart: (n, node) => restartLater(n, node, 5, 60, true),
+  /** The host sets its clock back while the process restarts. */
+  crash_clock_set_back: (n, node) => {
+    node.wallOffsetMs -= n.cluster.scheduler.random.between(500, 3_000)
+    restartLater(n, node, 5, 60, true)
+  },
   crash_without_disk: (n, node) => restartLater(n, node, 300, 9_000, false),
   pause: (n, node) => stop(n, node, n.cluster.scheduler.random.between(500, 9_000)),
   pause_past_lease: (n, node) => stop(n, node, n.cluster.scheduler.random.between(5_000, 8_000)),

@@ -194,7 +194,7 @@ describe('a browser', () => {
 
   it('loses the stream when its token is removed', async () => {
     const passing = createToken(tokenFile, 'viewer', 'passing')
-    await expect.poll(async () => (await logIn(passing)).status, { timeout: 5_000 }).toBe(200)
+    await expect.poll(async () => (await logIn(passing)).status, { timeout: 5_000, interval: 500 }).toBe(200)
     const response = await fetch(`${base}/api/cluster/watch`, {
       headers: { authorization: `Bearer ${passing}` },
     })

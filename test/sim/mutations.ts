@@ -77,7 +77,7 @@ export const mutations: readonly Mutation[] = [
     find: "result: cluster.isBootRunning(locator) ? 'alive' : 'dead'",
     replace: "result: 'dead'",
     faults: 'partition,one_way_partition,pause',
-    minutes: 4,
+    minutes: 10,
   },
   {
     name: 'a member that is accused does not refute',
@@ -157,8 +157,8 @@ export const mutations: readonly Mutation[] = [
     file: 'src/core/hlc/hlc.ts',
     find: 'this.wallMs = options.ceilingMs\n',
     replace: 'this.wallMs = 0\n',
-    faults: 'crash_quick_restart,clock_jump',
-    minutes: 4,
+    faults: 'crash_clock_set_back',
+    minutes: 2,
   },
   {
     name: 'a consumer saves its position before the handler is done',
