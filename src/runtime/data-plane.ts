@@ -58,6 +58,7 @@ interface OpenShard {
 }
 
 const forwardTimeoutMsMax = 3_000
+const appendTroubleEveryMs = 1_000
 
 export class DataPlane {
   readonly writer: ShardWriter
@@ -74,6 +75,7 @@ export class DataPlane {
     readonly abort: AbortController
   }>()
   private closed = false
+  private appendTrouble = { code: '', atMs: 0, more: 0 }
   journalTrouble = ''
 
   constructor(world: DataPlaneWorld) {
@@ -287,11 +289,7 @@ export class DataPlane {
       const code = isSkeinError(error) ? error.code : 'internal'
       const detail = error instanceof Error ? error.message : String(error)
       this.journalTrouble = `${code}: ${detail}`
-      this.world.note(
-        code === 'disk_full' || code === 'corrupt' ? 'error' : 'warn',
-        'journal.append_failed',
-        { code, detail },
-      )
+      this.tellAppendFailed(code, detail)
       const certain =
         code === 'disk_full' ||
         code === 'overloaded' ||
@@ -305,6 +303,19 @@ export class DataPlane {
     this.world.observeAppend((monotonicMs() - startedMs) / 1_000)
     done({ kind: 'durable' })
     this.announce(groups)
+  }
+
+  /** While the journal is away every commit fails: one line a second of one kind, with how many it stands for. */
+  private tellAppendFailed(code: string, detail: string): void {
+    const told = this.appendTrouble
+    const nowMs = monotonicMs()
+    if (told.code === code && nowMs - told.atMs < appendTroubleEveryMs) {
+      told.more++
+      return
+    }
+    const level = code === 'disk_full' || code === 'corrupt' ? 'error' : 'warn'
+    this.world.note(level, 'journal.append_failed', { code, detail, since_last: told.more + 1 })
+    this.appendTrouble = { code, atMs: nowMs, more: 0 }
   }
 
   /** The writer has just acknowledged what it still may; tell those who listen. */
