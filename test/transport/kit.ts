@@ -5,7 +5,7 @@ import { createInterface, type Interface } from 'node:readline'
 import { fileURLToPath } from 'node:url'
 import { build } from 'esbuild'
 import { TcpFrameTransport } from '../../src/drivers/transport-tcp/frame-transport.js'
-import type { TcpFrameTransportOptions } from '../../src/drivers/transport-tcp/tcp-options.js'
+import type { MeshTransportOptions } from '../../src/engines/mesh/mesh-options.js'
 import type { ConnectionEvent, FrameHandler, Hello } from '../../src/ports/transport.js'
 
 export const cookie = 'a cookie for tests'
@@ -26,7 +26,7 @@ export class Nodes {
 
   async open(
     nodeId: string,
-    options: Partial<TcpFrameTransportOptions> = {},
+    options: Partial<MeshTransportOptions> = {},
     hello: Partial<Hello> = {},
     handler: FrameHandler = ({ body, reply }) => reply?.(body),
   ): Promise<TestNode> {

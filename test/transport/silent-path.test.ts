@@ -66,8 +66,8 @@ async function throughPath(names: readonly [string, string], slowMs = 0) {
     {},
     ({ body, reply }) => void setTimeout(() => reply?.(body), slowMs),
   )
-  const { listener } = b.transport as unknown as { listener: { server: Server } }
-  realPort = (listener.server.address() as AddressInfo).port
+  const { listener } = b.transport as unknown as { listener: { door: { server: Server } } }
+  realPort = (listener.door.server.address() as AddressInfo).port
   const ask = (timeoutMs: number) =>
     codeOf(a.transport.request(b.address, 1, Buffer.from('there?'), { timeoutMs }))
   return { path, ask, a, b }

@@ -2,7 +2,7 @@ import { randomBytes } from 'node:crypto'
 import { connect, createServer, type Socket } from 'node:net'
 import { connect as connectTls } from 'node:tls'
 import { afterEach, describe, expect, it } from 'vitest'
-import { cookieKeys, pskIdentity } from '../../src/drivers/transport-tcp/keys.js'
+import { cookieKeys, pskIdentity } from '../../src/engines/mesh/keys.js'
 import { codeOf, cookie, Nodes, until } from './kit.js'
 
 const nodes = new Nodes()

@@ -7,9 +7,9 @@ import { isIPv6 } from 'node:net'
 import { performance } from 'node:perf_hooks'
 import { formatAddress, type HostPort, parseAddress } from '../../core/kernel/address.js'
 import type { Address } from '../../core/kernel/brand.js'
+import { type Advertised, bindError, boundAddress } from '../../engines/mesh/address.js'
+import { checkCookies } from '../../engines/mesh/keys.js'
 import type { DatagramTransport, Rekeyable, TransportKeys } from '../../ports/transport.js'
-import { type Advertised, bindError, boundAddress } from './address.js'
-import { checkCookies } from './keys.js'
 import { Opener, Sealer } from './seal.js'
 
 export interface UdpDatagramTransportOptions extends Advertised {

@@ -8,7 +8,7 @@
  * once. Messages must bear that, as they must bear duplicates anyway.
  */
 import { createCipheriv, createDecipheriv, randomBytes } from 'node:crypto'
-import { datagramKey } from './keys.js'
+import { datagramKey } from '../../engines/mesh/keys.js'
 
 const version = 1
 const saltBytes = 8

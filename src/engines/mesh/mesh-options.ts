@@ -1,10 +1,10 @@
-/** What a {@link TcpFrameTransport} can be told. Nothing here does anything. */
+/** What a mesh transport can be told. Nothing here does anything. */
 
 import type { Certificate } from '../../ports/transport.js'
 import type { Advertised } from './address.js'
 
 /** Every limit has a default; time in ms, sizes in bytes. */
-export interface TcpFrameTransportOptions extends Advertised {
+export interface MeshTransportOptions extends Advertised {
   /** Where to bind. Port 0 lets the system choose. */
   readonly host: string
   readonly port: number
@@ -22,7 +22,7 @@ export interface TcpFrameTransportOptions extends Advertised {
   readonly handlersMax?: number
   /** A connection that we dialled, do not keep, and that carried nothing for so long is closed. Default 60,000. */
   readonly idleTimeoutMs?: number
-  /** For TCP and TLS, and again for the hello. Default 2,000. */
+  /** For the carrier’s connection and TLS, and again for the hello. Default 2,000. */
   readonly handshakeTimeoutMs?: number
   /** Default 4,096. */
   readonly connectionsMax?: number

@@ -87,13 +87,13 @@ export class Connection implements Lane {
   private closeDetail = 'the connection ended'
   closeError: NodeJS.ErrnoException | undefined
 
-  constructor(socket: TLSSocket, dialled: string, proof: PeerProof, owner: ConnectionOwner) {
+  constructor(socket: TLSSocket, dialled: string, remote: string, proof: PeerProof, owner: ConnectionOwner) {
     this.socket = socket
     this.owner = owner
     this.dialled = dialled
     this.proof = proof
     this.isInbound = dialled === ''
-    this.remote = socket.remoteAddress ?? ''
+    this.remote = remote
     this.outbox = new Outbox(socket)
     socket.setNoDelay(true)
     socket.setKeepAlive(true, 30_000)

@@ -1,19 +1,15 @@
 /**
- * One attempt to reach a peer: TCP, then TLS 1.3, within one deadline. What a failure means is
+ * One attempt to reach a peer: the carrier's connection, then TLS 1.3, within one deadline. What a failure means is
  * said here once; when to try again is the peer's business.
  */
-import { connect, type TLSSocket } from 'node:tls'
+import type { TLSSocket } from 'node:tls'
 import { parseAddress } from '../../core/kernel/address.js'
+import type { Carrier, DialFailure } from './carrier.js'
 import type { PeerProof, Proof } from './proof.js'
-
-export type DialFailure =
-  | { readonly type: 'refused'; readonly detail: string }
-  /** `wasReset`: somebody listened and went away before it said anything. */
-  | { readonly type: 'unreachable'; readonly detail: string; readonly wasReset?: boolean }
-  | { readonly type: 'rejected'; readonly code: string; readonly detail: string }
 
 export interface DialOptions {
   readonly address: string
+  readonly carrier: Carrier
   readonly proof: Proof
   readonly nodeId: string
   readonly timeoutMs: number
@@ -26,7 +22,7 @@ export interface Dialled {
 
 /** Calls `done` once. Returns a way to give up, after which `done` is not called. */
 export function dial(options: DialOptions, done: (result: Dialled | DialFailure) => void): () => void {
-  const { address, proof, nodeId } = options
+  const { address, carrier, proof, nodeId } = options
   const target = parseAddress(address)
   if (target === undefined) {
     const detail = `"${address}" is not host:port`
@@ -34,21 +30,42 @@ export function dial(options: DialOptions, done: (result: Dialled | DialFailure)
     return () => clearImmediate(soon)
   }
   const { options: tls, keyId } = proof.client(nodeId)
-  const socket = connect({ ...target, ...tls })
+  let leaveHandshake: (() => void) | undefined
+  const settle = (result: Dialled | DialFailure): void => {
+    clearTimeout(timer)
+    done(result)
+  }
+  const timer = setTimeout(() => {
+    leave()
+    done({ type: 'unreachable', detail: `${address} did not answer within ${options.timeoutMs} ms` })
+  }, options.timeoutMs)
+  const abandon = carrier.reach({ ...target, address }, tls, {
+    failed: settle,
+    reached: (socket) => {
+      leaveHandshake = handshake(socket, options, keyId, settle)
+    },
+  })
+  const leave = (): void => (leaveHandshake ?? abandon)()
+  return () => {
+    clearTimeout(timer)
+    leave()
+  }
+}
+
+function handshake(
+  socket: TLSSocket,
+  { address, carrier, proof }: DialOptions,
+  keyId: string,
+  done: (result: Dialled | DialFailure) => void,
+): () => void {
   let failure: DialFailure | undefined
   const finish = (): void => {
-    clearTimeout(timer)
     const detail = `${address} closed the connection during the handshake`
     done(failure ?? { type: 'unreachable', detail, wasReset: true })
   }
   const onError = (error: NodeJS.ErrnoException): void => {
-    failure ??= explain(address, error, proof)
+    failure ??= explain(address, error, carrier, proof)
   }
-  const timer = setTimeout(() => {
-    const detail = `${address} did not answer within ${options.timeoutMs} ms`
-    failure ??= { type: 'unreachable', detail }
-    socket.destroy()
-  }, options.timeoutMs)
   socket.once('error', onError)
   socket.once('close', finish)
   socket.once('secureConnect', () => {
@@ -58,14 +75,14 @@ export function dial(options: DialOptions, done: (result: Dialled | DialFailure)
       socket.destroy()
       return
     }
-    clearTimeout(timer)
     socket.off('close', finish)
     done({ socket, proof: peer })
     socket.off('error', onError)
   })
   return () => {
-    clearTimeout(timer)
     socket.off('close', finish)
+    // What still goes wrong with it is nobody's concern any more.
+    socket.on('error', () => undefined)
     socket.destroy()
   }
 }
@@ -73,9 +90,15 @@ export function dial(options: DialOptions, done: (result: Dialled | DialFailure)
 const untrusted = /^(SELF_SIGNED|DEPTH_ZERO|UNABLE_TO|CERT_|ERR_TLS_CERT)/
 
 /** An end with certificates may be told after the handshake, in place of a hello: hence exported. */
-export function explain(address: string, error: NodeJS.ErrnoException, { rejection }: Proof): DialFailure {
+export function explain(
+  address: string,
+  error: NodeJS.ErrnoException,
+  carrier: Carrier,
+  { rejection }: Proof,
+): DialFailure {
+  const known = carrier.explain(address, error)
+  if (known !== undefined) return known
   const code = error.code ?? ''
-  if (code === 'ECONNREFUSED') return { type: 'refused', detail: `nobody listens at ${address}` }
   if (code.startsWith('ERR_SSL_') && code.includes('_ALERT_')) {
     return {
       type: 'rejected',
@@ -88,7 +111,8 @@ export function explain(address: string, error: NodeJS.ErrnoException, { rejecti
     return { type: 'rejected', code: 'bad_certificate', detail }
   }
   if (code.startsWith('ERR_SSL_')) {
-    return { type: 'unreachable', detail: `${address} does not speak the peer protocol (${code})` }
+    const detail = `${address} does not speak the peer protocol (${code}); all nodes need the same --transport`
+    return { type: 'unreachable', detail }
   }
   const detail = `${address}: ${code === '' ? error.message : code}`
   return { type: 'unreachable', detail, wasReset: code === 'ECONNRESET' || code === 'EPIPE' }

@@ -1,13 +1,14 @@
 /**
- * The listening side: accepts TLS 1.3, and keeps strangers cheap: a deadline for the handshake,
+ * The listening side: accepts TLS 1.3 on whatever the carrier brings in, and keeps strangers cheap: a deadline for the handshake,
  * limits on connections and on handshakes per remote address. What is said after the handshake is not its business.
  */
 
-import { type AddressInfo, createServer, type Server, type Socket } from 'node:net'
+import { type AddressInfo, Socket } from 'node:net'
 import { performance } from 'node:perf_hooks'
+import type { Duplex } from 'node:stream'
 import { createServer as createTlsServer, type TLSSocket, type Server as TlsServer } from 'node:tls'
-import { formatAddress } from '../../core/kernel/address.js'
-import { bindError } from './address.js'
+import { formatAddress, type HostPort } from '../../core/kernel/address.js'
+import type { Carrier, Door, DoorEvents } from './carrier.js'
 import type { PeerProof, Proof } from './proof.js'
 
 export interface ListenerLimits {
@@ -19,9 +20,9 @@ export interface ListenerLimits {
 }
 
 export interface ListenerEvents {
-  accepted(socket: TLSSocket, proof: PeerProof): void
+  accepted(socket: TLSSocket, remote: string, proof: PeerProof): void
   /** The handshake is done, and the other end proved nothing that counts: it may be told so. */
-  unproved(socket: TLSSocket): void
+  unproved(socket: TLSSocket, remote: string): void
   /** A node with a cookie that is not ours. `nodeId` is what it claims. */
   badCookie(remote: string, nodeId: string): void
   note(event: string, fields: Record<string, unknown>): void
@@ -35,9 +36,9 @@ interface Remote {
 
 const remotesMax = 16_384
 
-export class Listener {
+export class Listener implements DoorEvents {
   /** Handshakes that came to nothing: garbage, wrong cookies, silence. */
-  failed = 0
+  failures = 0
   /** Connections turned away by a limit. */
   turnedAway = 0
   private readonly limits: ListenerLimits
@@ -45,36 +46,26 @@ export class Listener {
   private readonly proof: Proof
   private readonly remotes = new Map<string, Remote>()
   private readonly raw = new Set<Socket>()
-  /** Listens and counts; hands what the limits let through to `tls`, which never listens itself. */
-  private readonly server: Server
+  /** Listens; hands on what the limits let through. */
+  private readonly door: Door
+  /** Never listens itself: it is given sockets. */
   private readonly tls: TlsServer
   private isClosing = false
 
-  constructor(proof: Proof, limits: ListenerLimits, events: ListenerEvents) {
+  constructor(carrier: Carrier, proof: Proof, limits: ListenerLimits, events: ListenerEvents) {
     this.limits = limits
     this.events = events
     this.proof = proof
-    this.tls = createTlsServer({ ...proof.server(), handshakeTimeout: limits.handshakeTimeoutMs })
-    this.tls.on('secureConnection', (socket) => this.accept(socket))
-    this.tls.on('tlsClientError', (error, socket) => this.fail(error, socket))
-    this.server = createServer({ noDelay: true }, (socket) => this.limit(socket))
-    this.server.maxConnections = limits.connectionsMax
-    this.server.on('drop', () => this.turnAway('', 'connectionsMax'))
+    this.tls = this.makeTls((socket) => ({
+      host: socket.remoteAddress ?? 'unknown',
+      port: socket.remotePort ?? 0,
+    }))
+    this.door = carrier.makeDoor(limits, this)
   }
 
   /** Throws `port_in_use`, `bad_address`. */
-  async open(host: string, port: number): Promise<AddressInfo> {
-    const { server } = this
-    await new Promise<void>((resolve, reject) => {
-      const onError = (error: Error): void => reject(bindError(error, 'TCP', host, port))
-      server.once('error', onError)
-      server.listen(port, host, () => {
-        server.off('error', onError)
-        resolve()
-      })
-    })
-    server.on('error', (error) => this.events.note('transport.server_error', { detail: error.message }))
-    return server.address() as AddressInfo
+  open(host: string, port: number): Promise<AddressInfo> {
+    return this.door.open(host, port)
   }
 
   /** From the next handshake on. */
@@ -86,7 +77,7 @@ export class Listener {
   /** Accepts no more; resolves when the last accepted connection is closed. */
   close(): Promise<void> {
     this.isClosing = true
-    return new Promise((resolve) => this.server.close(() => resolve()))
+    return this.door.close()
   }
 
   /** Ends what is still open, in a handshake or not. */
@@ -94,7 +85,9 @@ export class Listener {
     for (const socket of this.raw) socket.destroy()
   }
 
-  private limit(socket: Socket): void {
+  // What the door brings.
+
+  admit(socket: Socket): boolean {
     const name = socket.remoteAddress ?? ''
     const remote = this.remote(name)
     const nowMs = performance.now()
@@ -107,7 +100,7 @@ export class Listener {
         this.turnAway(name, isFull ? 'connectionsPerRemoteMax' : 'handshakesPerRemotePerSecondMax')
       }
       socket.destroy()
-      return
+      return false
     }
     remote.tokens--
     remote.connections++
@@ -116,7 +109,30 @@ export class Listener {
       remote.connections--
       this.raw.delete(socket)
     })
-    this.tls.emit('connection', socket)
+    return true
+  }
+
+  deliver(stream: Duplex, remote: HostPort): void {
+    // On a stream that is no socket the session cannot say who its other end is: a server of its own knows.
+    const tls = stream instanceof Socket ? this.tls : this.makeTls(() => remote)
+    tls.emit('connection', stream)
+  }
+
+  failed(remote: HostPort, code: string, detail: string): void {
+    this.failures++
+    this.events.note('transport.handshake_failed', {
+      remote: formatAddress(remote.host, remote.port),
+      code,
+      detail,
+    })
+  }
+
+  dropped(): void {
+    this.turnAway('', 'connectionsMax')
+  }
+
+  note(event: string, fields: Record<string, unknown>): void {
+    this.events.note(event, fields)
   }
 
   private turnAway(remote: string, limit: string): void {
@@ -139,28 +155,43 @@ export class Listener {
     for (const [name, remote] of this.remotes) if (remote.connections === 0) this.remotes.delete(name)
   }
 
-  private accept(socket: TLSSocket): void {
-    const proof = this.proof.read(socket, this.proof.keyIdOf(socket))
-    if (proof === undefined) {
-      this.failed++
-      const detail = `it proved nothing that counts here (${socket.authorizationError?.toString() ?? 'not a node of this cluster'})`
-      this.events.note('transport.handshake_failed', { remote: socket.remoteAddress ?? '', detail })
-      this.events.unproved(socket)
-      return
-    }
-    this.events.accepted(socket, proof)
+  // Handshakes.
+
+  private makeTls(remoteOf: (socket: TLSSocket) => HostPort): TlsServer {
+    const tls = createTlsServer({
+      ...this.proof.server(),
+      handshakeTimeout: this.limits.handshakeTimeoutMs,
+    })
+    tls.on('secureConnection', (socket) => this.accept(socket, remoteOf(socket).host))
+    tls.on('tlsClientError', (error, socket) => this.fail(error, socket, remoteOf(socket)))
+    return tls
   }
 
-  private fail(error: NodeJS.ErrnoException, socket: TLSSocket): void {
-    this.failed++
-    const remote = formatAddress(socket.remoteAddress ?? 'unknown', socket.remotePort ?? 0)
+  private accept(socket: TLSSocket, remote: string): void {
+    const proof = this.proof.read(socket, this.proof.keyIdOf(socket))
+    if (proof === undefined) {
+      this.failures++
+      const detail = `it proved nothing that counts here (${socket.authorizationError?.toString() ?? 'not a node of this cluster'})`
+      this.events.note('transport.handshake_failed', { remote, detail })
+      this.events.unproved(socket, remote)
+      return
+    }
+    this.events.accepted(socket, remote, proof)
+  }
+
+  private fail(error: NodeJS.ErrnoException, socket: TLSSocket, remote: HostPort): void {
     const claim = this.proof.claimOf(socket)
     const code = error.code ?? ''
     socket.destroy()
     if (claim !== undefined && code.startsWith('ERR_SSL_')) {
-      this.events.badCookie(remote, claim)
+      this.failures++
+      this.events.badCookie(formatAddress(remote.host, remote.port), claim)
       return
     }
-    this.events.note('transport.handshake_failed', { remote, code, detail: error.message.slice(0, 200) })
+    const detail =
+      code === 'ERR_SSL_HTTP_REQUEST'
+        ? 'HTTP where TLS was expected: all nodes need the same --transport'
+        : error.message.slice(0, 200)
+    this.failed(remote, code, detail)
   }
 }

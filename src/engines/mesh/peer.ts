@@ -6,8 +6,8 @@
 import { performance } from 'node:perf_hooks'
 import { SkeinError } from '../../core/kernel/error.js'
 import type { ConnectionEvent, Hello, PeerStats } from '../../ports/transport.js'
+import type { DialFailure } from './carrier.js'
 import { type Connection, heldBytes } from './connection.js'
-import type { DialFailure } from './dial.js'
 import { Fifo } from './fifo.js'
 import { PendingRequest } from './pending-request.js'
 
