@@ -1,3 +1,4 @@
+import { randomUUID } from 'node:crypto'
 import { createServer } from 'node:net'
 import { describe, it } from 'vitest'
 import { nodeUri } from '../../src/core/kernel/certificate-name.js'
@@ -6,10 +7,18 @@ import { MemoryFrameTransport } from '../../src/drivers/transport-memory/memory-
 import { MemoryNetwork } from '../../src/drivers/transport-memory/memory-network.js'
 import { UdpDatagramTransport } from '../../src/drivers/transport-tcp/datagram-transport.js'
 import { TcpFrameTransport } from '../../src/drivers/transport-tcp/frame-transport.js'
+import type { FrameDatagrams } from '../../src/drivers/transport-ws/frame-datagrams.js'
+import {
+  WsFrameTransport,
+  type WsFrameTransportOptions,
+} from '../../src/drivers/transport-ws/frame-transport.js'
 import { makeAuthority, makeLeaf } from '../../src/keys/make-certificates.js'
 import type { Hello } from '../../src/ports/transport.js'
 import { describeDatagramTransportContract } from '../../src/testing/datagram-contract.js'
 import { describeFrameTransportContract } from '../../src/testing/transport-contract.js'
+import { contractHello } from '../../src/testing/transport-contract-kit.js'
+import { HttpProxy } from './http-proxy.js'
+import { boundPort } from './kit.js'
 
 const runner = { describe, it }
 const cookies = [Buffer.from('a cookie for tests')]
@@ -75,6 +84,82 @@ describeFrameTransportContract(
   runner,
 )
 
+const webSocket = { ...loopback, door: 'mesh', isSecure: false } as const
+
+describeFrameTransportContract(
+  'WebSockets',
+  async () => ({
+    make: (limits) => new WsFrameTransport({ ...webSocket, ...limits }),
+    emptyAddress,
+    end: async () => undefined,
+  }),
+  runner,
+)
+
+class CertifiedWebSockets extends WsFrameTransport {
+  override async open(hello: Omit<Hello, 'address'>) {
+    this.rekey({ cookies: [], certificate: await certificate(hello.clusterName, hello.nodeId) })
+    return super.open(hello)
+  }
+}
+describeFrameTransportContract(
+  'WebSockets with certificates',
+  async () => ({
+    make: (limits) => new CertifiedWebSockets({ ...webSocket, cookies: [], certificate: nobody, ...limits }),
+    emptyAddress,
+    end: async () => undefined,
+  }),
+  runner,
+)
+
+/** Each node behind a proxy of its own, which ends HTTPS. */
+const site = await makeLeaf(authority, {
+  name: 'proxy',
+  uri: 'urn:proxy',
+  hosts: ['127.0.0.1'],
+  isServer: true,
+  days: 1,
+})
+class ProxiedWebSockets extends WsFrameTransport {
+  private readonly behind: { port: number }
+
+  constructor(options: WsFrameTransportOptions, proxy: HttpProxy, behind: { port: number }) {
+    super({ ...options, advertisePort: proxy.port })
+    this.behind = behind
+  }
+
+  override async open(hello: Omit<Hello, 'address'>) {
+    const address = await super.open(hello)
+    this.behind.port = boundPort(this)
+    return address
+  }
+}
+describeFrameTransportContract(
+  'WebSockets through proxies that end HTTPS',
+  async () => {
+    const proxies = await Promise.all(
+      Array.from({ length: 6 }, async () => {
+        const behind = { port: 0 }
+        const proxy = await HttpProxy.open({ route: () => behind.port, https: site })
+        return { proxy, behind }
+      }),
+    )
+    let used = 0
+    return {
+      make: (limits) => {
+        const { proxy, behind } = proxies[used++] as (typeof proxies)[number]
+        const options = { ...webSocket, isSecure: true, authorities: [authority.cert], ...limits }
+        return new ProxiedWebSockets(options, proxy, behind)
+      },
+      emptyAddress,
+      end: async () => {
+        for (const { proxy } of proxies) await proxy.close()
+      },
+    }
+  },
+  runner,
+)
+
 describeDatagramTransportContract(
   'the memory network',
   async () => {
@@ -87,5 +172,28 @@ describeDatagramTransportContract(
 describeDatagramTransportContract(
   'UDP',
   async () => ({ make: () => new UdpDatagramTransport(loopback), end: async () => undefined }),
+  runner,
+)
+
+/** Its frames are opened and closed with it: the contract knows datagrams alone. */
+function webSocketDatagrams(): FrameDatagrams {
+  const transport = new WsFrameTransport({ ...webSocket, door: 'control' })
+  const { datagrams } = transport
+  const open = datagrams.open.bind(datagrams)
+  const close = datagrams.close.bind(datagrams)
+  return Object.assign(datagrams, {
+    open: async () => {
+      await transport.open(contractHello(randomUUID()))
+      return await open()
+    },
+    close: async () => {
+      await close()
+      await transport.close({ deadlineMs: 200 })
+    },
+  })
+}
+describeDatagramTransportContract(
+  'WebSockets',
+  async () => ({ make: webSocketDatagrams, end: async () => undefined }),
   runner,
 )

@@ -1,12 +1,20 @@
 /** What the transport tests share: a node with its events and notes, a node in another process, waiting. */
 import { type ChildProcess, spawn } from 'node:child_process'
 import { rmSync } from 'node:fs'
+import type { AddressInfo, Server } from 'node:net'
 import { createInterface, type Interface } from 'node:readline'
 import { fileURLToPath } from 'node:url'
 import { build } from 'esbuild'
 import { TcpFrameTransport } from '../../src/drivers/transport-tcp/frame-transport.js'
 import type { MeshTransportOptions } from '../../src/engines/mesh/mesh-options.js'
+import type { MeshTransport } from '../../src/engines/mesh/mesh-transport.js'
 import type { ConnectionEvent, FrameHandler, Hello } from '../../src/ports/transport.js'
+
+/** The port that is bound, where another one is advertised. */
+export function boundPort(transport: MeshTransport): number {
+  const { listener } = transport as unknown as { listener: { door: { server: Server } } }
+  return (listener.door.server.address() as AddressInfo).port
+}
 
 export const cookie = 'a cookie for tests'
 const root = fileURLToPath(new URL('../..', import.meta.url))

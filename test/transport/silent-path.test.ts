@@ -2,7 +2,7 @@
 import { once } from 'node:events'
 import { type AddressInfo, connect, createServer, type Server, type Socket } from 'node:net'
 import { afterAll, afterEach, describe, expect, it } from 'vitest'
-import { codeOf, Nodes } from './kit.js'
+import { boundPort, codeOf, Nodes } from './kit.js'
 
 const nodes = new Nodes()
 const sleep = (ms: number) => new Promise<void>((resolve) => setTimeout(resolve, ms))
@@ -66,8 +66,7 @@ async function throughPath(names: readonly [string, string], slowMs = 0) {
     {},
     ({ body, reply }) => void setTimeout(() => reply?.(body), slowMs),
   )
-  const { listener } = b.transport as unknown as { listener: { door: { server: Server } } }
-  realPort = (listener.door.server.address() as AddressInfo).port
+  realPort = boundPort(b.transport)
   const ask = (timeoutMs: number) =>
     codeOf(a.transport.request(b.address, 1, Buffer.from('there?'), { timeoutMs }))
   return { path, ask, a, b }

@@ -71,6 +71,8 @@ export class Connection implements Lane {
   openedMs = performance.now()
   /** Since when some request has been unanswered without a pause; monotonic. */
   private askedSinceMs = 0
+  /** Since when something one-way has been written and nothing came; 0 where something did. */
+  private unheardSinceMs = 0
   receivedBytes = 0
   receivedFrames = 0
   private readonly socket: TLSSocket
@@ -133,9 +135,10 @@ export class Connection implements Lane {
     return this.window?.isStuck() ?? false
   }
 
-  /** For so long requests have waited for answers while nothing at all came. */
+  /** For so long requests have waited for answers, or one-way frames were written, while nothing at all came. */
   silentMs(nowMs: number): number {
-    if ((this.window?.unanswered ?? 0) === 0) return 0
+    if ((this.window?.unanswered ?? 0) === 0)
+      return this.unheardSinceMs === 0 ? 0 : nowMs - this.unheardSinceMs
     return nowMs - Math.max(this.lastReceivedMs, this.askedSinceMs)
   }
 
@@ -193,6 +196,7 @@ export class Connection implements Lane {
   // Frames out.
 
   oneWay(type: number, body: Uint8Array): void {
+    if (this.unheardSinceMs === 0) this.unheardSinceMs = performance.now()
     this.outbox.put(frameKinds.oneWay, type, 0, body)
   }
 
@@ -271,6 +275,7 @@ export class Connection implements Lane {
     this.receivedBytes += chunk.length
     this.lastSeenMs = Date.now()
     this.lastReceivedMs = performance.now()
+    this.unheardSinceMs = 0
     const violation = this.decoder.push(chunk)
     if (violation !== undefined) this.violate(violation)
   }

@@ -204,6 +204,16 @@ export class MeshTransport implements FrameTransport, Rekeyable, ConnectionOwner
     this.connectionHandler = handler
   }
 
+  /** Undefined until it is open. */
+  get ownAddress(): Address | undefined {
+    return this.hello?.address
+  }
+
+  /** What waits for that peer, 0 for one that is not known. */
+  queuedBytes(to: Address): number {
+    return this.table.known(to)?.queuedBytes ?? 0
+  }
+
   peers(): readonly PeerStats[] {
     return this.table.stats(this.connections)
   }

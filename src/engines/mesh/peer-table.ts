@@ -28,9 +28,14 @@ export class PeerTable {
     return this.peers.get(address)
   }
 
+  /** By any of its names. */
+  known(address: Address): Peer | undefined {
+    return this.peers.get(address) ?? this.aliases.get(address)
+  }
+
   /** By any of its names; made when unknown. Undefined when it is unknown and the table full. */
   find(address: Address): Peer | undefined {
-    const known = this.peers.get(address) ?? this.aliases.get(address)
+    const known = this.known(address)
     if (known !== undefined) return known
     return this.peers.size >= peersMax ? undefined : this.add(address)
   }
