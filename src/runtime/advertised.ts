@@ -10,13 +10,14 @@ export interface AdvertisedAddress {
 }
 
 /**
- * From `--advertise` (host or host:port), or the address that peers connect to. Errors: `bad_config` for what leads nowhere, and where the
+ * From `--advertise` or `--advertise-control` (host or host:port), or the address that peers connect to. Errors: `bad_config` for what leads nowhere, and where the
  * bound address says nothing about how to reach it.
  */
 export function advertisedAddress(
   advertise: string | undefined,
   peerHost: string,
   allowSpecial: boolean,
+  flag: 'advertise' | 'advertise-control' = 'advertise',
 ): AdvertisedAddress {
   const given = advertise ?? formatAddress(peerHost, 1)
   const parsed = parseAddress(given) ?? { host: given.replace(/^\[|\]$/g, ''), port: undefined }
@@ -27,8 +28,8 @@ export function advertisedAddress(
     : `"${host}" is no host`
   if (trouble === undefined) return { host, port }
   if (advertise !== undefined)
-    throw new SkeinError('bad_config', `--advertise ${advertise}: ${trouble}`, {
-      details: { field: 'advertise' },
+    throw new SkeinError('bad_config', `--${flag} ${advertise}: ${trouble}`, {
+      details: { field: flag === 'advertise' ? flag : 'advertiseControl' },
     })
   throw new SkeinError(
     'bad_config',

@@ -4,6 +4,7 @@ import { existsSync } from 'node:fs'
 import { resolve } from 'node:path'
 import { Worker } from 'node:worker_threads'
 import { formatAddress } from '../core/kernel/address.js'
+import type { Address } from '../core/kernel/brand.js'
 import { SkeinError } from '../core/kernel/error.js'
 import { dnsSource } from '../drivers/discovery-dns/dns-source.js'
 import { fileSource } from '../drivers/discovery-file/file-source.js'
@@ -17,6 +18,7 @@ import { EtcdStore } from '../drivers/store-etcd/etcd-store.js'
 import { SqliteStore } from '../drivers/store-sqlite/sqlite-store.js'
 import { UdpDatagramTransport } from '../drivers/transport-tcp/datagram-transport.js'
 import { TcpFrameTransport } from '../drivers/transport-tcp/frame-transport.js'
+import { WsFrameTransport } from '../drivers/transport-ws/frame-transport.js'
 import { bad, checkEtcd, well } from '../engines/etcd/checks.js'
 import { type EtcdTarget, parseEtcdUrl } from '../engines/etcd/url.js'
 import { SqliteLifeLocks } from '../engines/sqlite/life-lock.js'
@@ -27,7 +29,7 @@ import type { MirrorTarget } from '../ports/mirror.js'
 import type { Store } from '../ports/store.js'
 import type { FrameTransport, Rekeyable } from '../ports/transport.js'
 import type { ControlSetup, ControlToMain, MainToControl } from './control-messages.js'
-import { ControlPlane } from './control-plane.js'
+import { type ControlDrivers, ControlPlane } from './control-plane.js'
 import type { Check, NodeConfig } from './node-api.js'
 
 /** Room for a ping with several claims that carry many labels; one packet on loopback, fragments elsewhere. */
@@ -130,16 +132,50 @@ export function makeMirror(
   return { stream, target: httpTarget(url, tokenFile) }
 }
 
-export function makeMesh(
-  options: ConstructorParameters<typeof TcpFrameTransport>[0],
-): FrameTransport & Rekeyable {
-  return new TcpFrameTransport(options)
+type TransportName = NodeConfig['transport']
+type MeshOptions = ConstructorParameters<typeof TcpFrameTransport>[0]
+
+/** The transport of the main thread. */
+export interface Mesh extends FrameTransport, Rekeyable {
+  /** Where the control thread of this node is reached: for those who know the mesh's address only. */
+  leadTo(controlAddress: Address): void
+}
+
+export function makeMesh(transport: TransportName, options: MeshOptions): Mesh {
+  // Datagrams have the peer port's number; nobody asks TCP there for them.
+  if (transport === 'tcp') return Object.assign(new TcpFrameTransport(options), { leadTo: () => undefined })
+  return new WsFrameTransport({ ...options, door: 'mesh', isSecure: transport === 'wss' })
+}
+
+/** How control threads reach each other. */
+function makeControlTransports(
+  setup: ControlSetup,
+  onNote: NonNullable<MeshOptions['onNote']>,
+): Pick<ControlDrivers, 'datagrams' | 'streams'> {
+  const { bind, keys, advertiseHost, advertisePort, control, transport, peerAddress } = setup
+  const options = { ...control, host: bind.host, ...keys, onNote }
+  if (transport !== 'tcp') {
+    const streams = new WsFrameTransport({ ...options, door: 'control', isSecure: transport === 'wss' })
+    streams.leadTo(peerAddress)
+    return { streams, datagrams: streams.datagrams }
+  }
+  // Until the cluster's own secret is read from the store, nobody else knows what these are sealed with.
+  const cookies = keys.cookies.length > 0 ? keys.cookies : [randomBytes(32)]
+  const { host, port } = bind
+  return {
+    streams: new TcpFrameTransport(options),
+    datagrams: new UdpDatagramTransport({
+      host,
+      port,
+      advertiseHost,
+      advertisePort,
+      cookies,
+      datagramBytesMax,
+    }),
+  }
 }
 
 export function makeControlPlane(setup: ControlSetup, post: (message: ControlToMain) => void): ControlPlane {
-  const { bind, advertiseHost, advertisePort, keys } = setup
-  // Until the cluster's own secret is read from the store, nobody else knows what these are sealed with.
-  const cookies = keys.cookies.length > 0 ? keys.cookies : [randomBytes(32)]
   const onNote = (
     event: string,
     fields: Record<string, unknown>,
@@ -149,15 +185,7 @@ export function makeControlPlane(setup: ControlSetup, post: (message: ControlToM
     setup,
     {
       store: makeStore(setup, onNote),
-      datagrams: new UdpDatagramTransport({
-        host: bind.host,
-        port: bind.port,
-        advertiseHost,
-        advertisePort,
-        cookies,
-        datagramBytesMax,
-      }),
-      streams: new TcpFrameTransport({ host: bind.host, port: 0, advertiseHost, ...keys, onNote }),
+      ...makeControlTransports(setup, onNote),
       lifeLocks: makeLifeLocks(),
       discovery: setup.discover.map(makeDiscovery),
     },

@@ -144,6 +144,13 @@ export interface ControlSetup {
   readonly advertiseHost: string
   /** Where it differs from the bound one, of the peer port. */
   readonly advertisePort: number | undefined
+  readonly transport: 'tcp' | 'ws' | 'wss'
+  /** The second port, for streams. */
+  readonly control: {
+    readonly port: number
+    readonly advertiseHost: string
+    readonly advertisePort: number | undefined
+  }
   /** Sources of peers, as the user wrote them. */
   readonly discover: readonly string[]
   readonly keys: TransportKeys

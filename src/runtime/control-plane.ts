@@ -106,7 +106,6 @@ export class ControlPlane {
     const { drivers, setup } = this
     await drivers.store.open()
     await this.rekey(setup.keys)
-    const control = await drivers.datagrams.open()
     const { options } = setup
     const { clusterName, nodeId, coordinator } = options
     const { journalIdentity, journalDriver } = setup
@@ -127,6 +126,7 @@ export class ControlPlane {
       storeIdentity: drivers.store.info.identity,
       journalIdentity: setup.journalIdentity,
     })
+    const control = await drivers.datagrams.open()
     this.machine = new NodeMachine(
       {
         ...options,

@@ -50,6 +50,8 @@ export function withDefaults(config: Partial<NodeConfig>): NodeConfig {
     discover: [],
     mirror: [],
     advertiseSpecial: false,
+    transport: 'tcp',
+    controlPort: 0,
     insecure: false,
     rateLimit: 10_000,
     rateBurst: 20_000,
@@ -130,7 +132,8 @@ async function start(config: NodeConfig, undo: (() => Promise<unknown> | unknown
     throw new SkeinError('bad_config', '--advertise with a port needs a fixed --peer-port, not 0', {
       details: { field: 'advertise' },
     })
-  const mesh = makeMesh({
+  const controlAt = advertisedControl(config, advertised)
+  const mesh = makeMesh(config.transport, {
     host: config.peerHost,
     port: config.peerPort,
     advertiseHost: advertised.host,
@@ -176,6 +179,7 @@ async function start(config: NodeConfig, undo: (() => Promise<unknown> | unknown
       bootId,
       peerAddress,
       advertised,
+      advertisedControl: controlAt,
       httpAddress,
       keys: credentials.keys,
       journalIdentity: journal.info.identity,
@@ -184,6 +188,7 @@ async function start(config: NodeConfig, undo: (() => Promise<unknown> | unknown
     }),
     config.threads,
     (message) => {
+      if (message.type === 'opened') mesh.leadTo(message.controlAddress)
       if (control === undefined) early.push(message)
       else running.control(message)
     },
@@ -203,6 +208,22 @@ async function start(config: NodeConfig, undo: (() => Promise<unknown> | unknown
   await running.active
   running.mirrorTo(mirrors)
   return running
+}
+
+/** Where the control port is, as others are told: what was said for it, else the host that was said for the peer port. */
+function advertisedControl(config: NodeConfig, peer: AdvertisedAddress): AdvertisedAddress {
+  const { advertiseControl, controlPort, peerHost, advertiseSpecial } = config
+  if (advertiseControl === undefined) return { host: peer.host, port: undefined }
+  const control = advertisedAddress(advertiseControl, peerHost, advertiseSpecial, 'advertise-control')
+  if (control.port !== undefined && controlPort === 0)
+    throw new SkeinError(
+      'bad_config',
+      '--advertise-control with a port needs a fixed --control-port, not 0',
+      {
+        details: { field: 'advertiseControl' },
+      },
+    )
+  return control
 }
 
 async function unwind(undo: (() => Promise<unknown> | unknown)[]): Promise<void> {
@@ -248,6 +269,7 @@ interface SetupFacts {
   readonly bootId: ControlSetup['options']['bootId']
   readonly peerAddress: string
   readonly advertised: AdvertisedAddress
+  readonly advertisedControl: AdvertisedAddress
   readonly httpAddress: string
   readonly keys: TransportKeys
   readonly journalIdentity: string
@@ -294,6 +316,12 @@ function controlSetup(config: NodeConfig, facts: SetupFacts): ControlSetup {
     bind: { host: config.peerHost, port: boundPort ?? config.peerPort },
     advertiseHost: advertised.host,
     advertisePort: advertised.port,
+    transport: config.transport,
+    control: {
+      port: config.controlPort,
+      advertiseHost: facts.advertisedControl.host,
+      advertisePort: facts.advertisedControl.port,
+    },
     discover: config.discover,
     keys: facts.keys,
     journalIdentity: facts.journalIdentity,

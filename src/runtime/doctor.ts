@@ -26,6 +26,7 @@ export async function examine(config: NodeConfig): Promise<readonly Check[]> {
     checkReach(config),
     await checkPort('HTTP port', config.host, config.port, config),
     await checkPort('peer port', config.peerHost, config.peerPort, config),
+    await checkPort('control port', config.peerHost, config.controlPort, config),
     ...(await checkStore(config)),
     await checkJournal(config),
   ]

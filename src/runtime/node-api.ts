@@ -422,6 +422,12 @@ export interface NodeConfig {
   readonly peerPort: number
   /** Address that others use for `peerHost`; host or host:port. */
   readonly advertise?: string
+  /** The same for all nodes. `ws`: WebSockets over HTTP, `wss`: over HTTPS that proxies end. */
+  readonly transport: 'tcp' | 'ws' | 'wss'
+  /** Where the control threads of nodes reach each other over TCP; 0 for a free port. */
+  readonly controlPort: number
+  /** Address that others use for it; host or host:port. */
+  readonly advertiseControl?: string
   /** Let this node and others advertise link-local and metadata addresses. */
   readonly advertiseSpecial: boolean
   /** STREAM=URL: copy that stream to another cluster. The same on every node. */

@@ -44,11 +44,21 @@ export class RealNodes {
   private readonly children: ChildProcess[] = []
 
   /** Resolves when the node says that it is up; rejects with what it printed if it ends before. */
-  async start(build: Build, id: string, options: readonly string[] = []): Promise<RealNode> {
+  async start(
+    build: Build,
+    id: string,
+    options: readonly string[] = [],
+    variables: Readonly<Record<string, string>> = {},
+  ): Promise<RealNode> {
     const args = ['bin/skein.js', 'start', '--node-id', id, '--data-dir', join(this.data, id)]
     args.push('--preset', 'local', '--log-level', 'error', ...options)
     for (const flag of ['--port', '--peer-port']) if (!options.includes(flag)) args.push(flag, '0')
-    const child = spawn(process.execPath, args, { cwd: build.directory, stdio: ['ignore', 'pipe', 'pipe'] })
+    const env = { ...process.env, ...variables }
+    const child = spawn(process.execPath, args, {
+      cwd: build.directory,
+      env,
+      stdio: ['ignore', 'pipe', 'pipe'],
+    })
     this.children.push(child)
     let out = ''
     child.stderr?.on('data', (chunk) => {

@@ -1,18 +1,18 @@
 import { afterAll, afterEach, describe, expect, it } from 'vitest'
-import { codeOf, Nodes, type TestNode, until } from './kit.js'
+import { carriers, codeOf, Nodes, type TestNode, until } from './kit.js'
 
-const nodes = new Nodes()
 const within = { timeoutMs: 10_000 }
 const sleep = (ms: number) => new Promise<void>((resolve) => setTimeout(resolve, ms))
-
-afterEach(() => nodes.end())
-afterAll(() => nodes.remove())
 
 function openConnections(node: TestNode): number {
   return (node.transport as unknown as { connections: Set<unknown> }).connections.size
 }
 
-describe('connections', () => {
+describe.each(carriers)('connections by %s', (carrier) => {
+  const nodes = new Nodes(carrier)
+  afterEach(() => nodes.end())
+  afterAll(() => nodes.remove())
+
   it('tell of a killed process within milliseconds: lost, then refused', async () => {
     const a = await nodes.open('a')
     const times: number[] = []
@@ -137,7 +137,11 @@ describe('connections', () => {
   })
 })
 
-describe('a peer that does not read', () => {
+describe.each(carriers)('a peer by %s that does not read', (carrier) => {
+  const nodes = new Nodes(carrier)
+  afterEach(() => nodes.end())
+  afterAll(() => nodes.remove())
+
   it('costs no more than its queue, and gets everything that was accepted when it reads again', async () => {
     const a = await nodes.open('a', { queueBytesMax: 8 * 1024 * 1024 })
     const b = await nodes.spawn('b')

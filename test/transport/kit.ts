@@ -6,6 +6,7 @@ import { createInterface, type Interface } from 'node:readline'
 import { fileURLToPath } from 'node:url'
 import { build } from 'esbuild'
 import { TcpFrameTransport } from '../../src/drivers/transport-tcp/frame-transport.js'
+import { WsFrameTransport } from '../../src/drivers/transport-ws/frame-transport.js'
 import type { MeshTransportOptions } from '../../src/engines/mesh/mesh-options.js'
 import type { MeshTransport } from '../../src/engines/mesh/mesh-transport.js'
 import type { ConnectionEvent, FrameHandler, Hello } from '../../src/ports/transport.js'
@@ -20,17 +21,30 @@ export const cookie = 'a cookie for tests'
 const root = fileURLToPath(new URL('../..', import.meta.url))
 
 export interface TestNode {
-  readonly transport: TcpFrameTransport
+  readonly transport: MeshTransport
   readonly address: string
   readonly events: (ConnectionEvent & { readonly atMs: number })[]
   readonly notes: { readonly event: string; readonly fields: Record<string, unknown> }[]
 }
 
+export type CarrierName = 'tcp' | 'ws'
+export const carriers = ['tcp', 'ws'] as const
+
+export function makeTransport(carrier: CarrierName, options: MeshTransportOptions): MeshTransport {
+  if (carrier === 'tcp') return new TcpFrameTransport(options)
+  return new WsFrameTransport({ ...options, door: 'mesh', isSecure: false })
+}
+
 export class Nodes {
+  private readonly carrier: CarrierName
   private readonly nodes: TestNode[] = []
   private readonly children: PeerProcess[] = []
   private readonly bundle = `${root}/node_modules/.cache/skein-transport-${process.pid}/peer.mjs`
   private isBuilt = false
+
+  constructor(carrier: CarrierName = 'tcp') {
+    this.carrier = carrier
+  }
 
   async open(
     nodeId: string,
@@ -40,7 +54,7 @@ export class Nodes {
   ): Promise<TestNode> {
     const events: TestNode['events'] = []
     const notes: TestNode['notes'] = []
-    const transport = new TcpFrameTransport({
+    const transport = makeTransport(this.carrier, {
       host: '127.0.0.1',
       port: 0,
       cookies: [Buffer.from(cookie)],
@@ -65,7 +79,7 @@ export class Nodes {
   }
 
   /** A node in another process, which can be stopped and killed. */
-  async spawn(nodeId: string, requestsPerPeerMax = 1_024): Promise<PeerProcess> {
+  async spawn(nodeId: string, requestsPerPeerMax = 1_024, advertisePort = 0): Promise<PeerProcess> {
     if (!this.isBuilt) {
       await build({
         entryPoints: [`${root}/test/transport/fixtures/peer.ts`],
@@ -74,14 +88,17 @@ export class Nodes {
         platform: 'node',
         format: 'esm',
         target: 'node20',
+        packages: 'external',
       })
       this.isBuilt = true
     }
-    const args = [this.bundle, cookie, nodeId, `${requestsPerPeerMax}`]
+    const args = [this.bundle, cookie, nodeId, `${requestsPerPeerMax}`, this.carrier, `${advertisePort}`]
     const process_ = spawn(process.execPath, args, { stdio: ['pipe', 'pipe', 'inherit', 'ipc'] })
     const child = new PeerProcess(process_)
     this.children.push(child)
-    child.address = await child.line()
+    const [address = '', port = ''] = (await child.line()).split(' ')
+    child.address = address
+    child.port = Number(port)
     return child
   }
 
@@ -97,6 +114,8 @@ export class Nodes {
 
 export class PeerProcess {
   address = ''
+  /** Bound, where another one is advertised. */
+  port = 0
   private readonly process: ChildProcess
   private readonly lines: AsyncIterator<string>
 
