@@ -1,5 +1,5 @@
 /**
- * Messages between two processes on this machine: our transport, a bare framed socket (plain, and TLS by the same kind
+ * Messages between two processes on this machine: our transport over TCP and over WebSockets, a bare framed socket (plain, and TLS by the same kind
  * of key) and Moleculer's TCP transporter, each with its peer in a process of its own. Rounds of all sides are
  * interleaved, so that the machine's moods meet all; medians over rounds. Prints a table and a JSON line of ratios.
  *
@@ -11,9 +11,11 @@ import { performance } from 'node:perf_hooks'
 import { fileURLToPath } from 'node:url'
 import { ServiceBroker } from 'moleculer'
 import { TcpFrameTransport } from '../src/drivers/transport-tcp/frame-transport.js'
+import { WsFrameTransport } from '../src/drivers/transport-ws/frame-transport.js'
+import type { FrameTransport } from '../src/ports/transport.js'
 import { dialBare, kinds, serveBare } from './transport-bare.js'
 
-const sides = ['skein', 'plain', 'tls', 'moleculer'] as const
+const sides = ['skein', 'skein_ws', 'plain', 'tls', 'moleculer'] as const
 type SideName = (typeof sides)[number]
 
 interface Side {
@@ -28,8 +30,15 @@ const bodies = new Map([100, 1_024].map((size) => [size, Buffer.alloc(size, 97)]
 const bodyOf = (size: number): Buffer => bodies.get(size) as Buffer
 const frames = { ask: 1, note: 2, count: 3 }
 
-async function openTransport(nodeId: string): Promise<{ transport: TcpFrameTransport; address: string }> {
-  const transport = new TcpFrameTransport({ host: '127.0.0.1', port: 0, cookies: [Buffer.from('bench')] })
+async function openTransport(
+  nodeId: string,
+  side: 'skein' | 'skein_ws',
+): Promise<{ transport: FrameTransport; address: string }> {
+  const options = { host: '127.0.0.1', port: 0, cookies: [Buffer.from('bench')] }
+  const transport =
+    side === 'skein'
+      ? new TcpFrameTransport(options)
+      : new WsFrameTransport({ ...options, door: 'mesh', isSecure: false })
   const address = await transport.open({
     clusterName: 'bench',
     nodeId,
@@ -61,7 +70,7 @@ async function serve(side: SideName, urls: readonly string[]): Promise<string> {
     await broker.start()
     return ''
   }
-  const { transport, address } = await openTransport('server')
+  const { transport, address } = await openTransport('server', side)
   let notes = 0
   transport.onFrame(({ type, body, reply }) => {
     if (type === frames.ask) reply?.(body)
@@ -74,8 +83,8 @@ async function serve(side: SideName, urls: readonly string[]): Promise<string> {
 // The asking process.
 
 async function open(side: SideName, place: string, urls: readonly string[]): Promise<Side> {
-  if (side === 'skein') {
-    const { transport } = await openTransport('client')
+  if (side === 'skein' || side === 'skein_ws') {
+    const { transport } = await openTransport('client', side)
     const options = { timeoutMs: 10_000 }
     return {
       ask: (size) => transport.request(place, frames.ask, bodyOf(size), options),
@@ -216,7 +225,7 @@ function report(rows: Record<string, Record<SideName, Measure>>): void {
     console.log(`| ${row} | ${sides.map((name) => cell(results[name])).join(' | ')} |`)
   }
   const ratios = Object.fromEntries(
-    Object.entries(rows).map(([row, { skein, plain, tls, moleculer }]) => {
+    Object.entries(rows).map(([row, { skein, skein_ws, plain, tls, moleculer }]) => {
       const over = (other: Measure): number | null =>
         other.perSecond === 0 ? null : Math.round((skein.perSecond / other.perSecond) * 100) / 100
       const p50 = plain.p50Us === 0 ? null : Math.round((skein.p50Us / plain.p50Us) * 100) / 100
@@ -225,6 +234,7 @@ function report(rows: Record<string, Record<SideName, Measure>>): void {
         {
           over_plain: over(plain),
           over_tls: over(tls),
+          over_own_ws: over(skein_ws),
           over_moleculer: over(moleculer),
           p50_over_plain: p50,
         },
