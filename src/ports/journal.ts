@@ -75,6 +75,25 @@ export interface IdRecord {
   readonly type: string
 }
 
+/** The state of an agent as it was after some of its calls. */
+export interface Checkpoint {
+  /** 1 to 256 characters, any text. */
+  readonly agent: string
+  /** Of the assignment under which it was saved, 1 or higher. */
+  readonly epoch: Epoch
+  /** Rises with the saves of one epoch; 0 to 2^53 - 2. */
+  readonly seq: number
+  /** 0 bytes to 4 MiB. */
+  readonly state: Uint8Array
+}
+
+export interface CheckpointPage {
+  /** Ascending by the UTF-8 bytes of the agent's name, one of each agent. May be empty before the end. */
+  readonly checkpoints: readonly Checkpoint[]
+  /** Pass it as `after` for the next page; undefined at the end. */
+  readonly next: string | undefined
+}
+
 export interface JournalHealth {
   readonly ok: boolean
   readonly detail: string
@@ -146,14 +165,47 @@ export interface Journal extends AsyncDisposable {
    */
   readPositions(group: string, shards: readonly ShardId[]): Promise<ReadonlyMap<ShardId, number>>
   /**
+   * Keeps the states of agents beside the events. Durable when it resolves: one commit for all, all or nothing; saves and appends that wait at the
+   * same time may share it. What counts is the highest (epoch, seq) of each agent, whoever saved it and in which order: what it outranks is not
+   * kept, and is no error. To repeat a save is harmless, so it may be repeated as it is after `outcome_unknown`. The states must not be changed before
+   * it settles.
+   *
+   * Fenced by the lease as `append` is, not by the epoch: a process whose lease has ended without its knowledge may still save under its old epoch,
+   * and where that was the highest one saved, readers find it. A new owner therefore first saves what it read under its own epoch, and goes on only
+   * when that has resolved: from then on a late save of any earlier epoch is never returned.
+   *
+   * At most 4,096 checkpoints and 32 MiB of states in one call. Errors: those of `append`; `invalid_argument` for an agent, epoch or seq out of range,
+   * `payload_too_large` for a state or a call over its size: certainly not written.
+   */
+  saveCheckpoints(lease: LeaseId, checkpoints: readonly Checkpoint[]): Promise<void>
+  /**
+   * The checkpoint with the highest (epoch, seq) saved under any lease; undefined where there is none, or it was forgotten. Durable when it
+   * resolves: no power cut takes it back (a dead writer's log is synced first, as `seal` does). Works while the writer is frozen. Errors:
+   * `corrupt` also where a file cannot be read that might hold a later state: an older one is never returned in its place.
+   */
+  readCheckpoint(agent: string): Promise<Checkpoint | undefined>
+  /**
+   * For an agent that was removed: its checkpoints up to and including this epoch count no longer, under whatever lease they were or will be
+   * saved; later epochs are not touched. Durable when it resolves, harmless to repeat. Errors: those of `append`.
+   *
+   * What is forgotten is noted for a day, and for as long as something of it lies in the file of another lease; `trim` and `dropLease` remove both
+   * the note and what it hides. A process that was frozen for longer than that may still leave its late save behind.
+   */
+  forgetCheckpoint(lease: LeaseId, agent: string, throughEpoch: Epoch): Promise<void>
+  /**
+   * What `readCheckpoint` would return for the agents after this name (in the order of their UTF-8 bytes), at most `limit` (1 to 1,000) and about
+   * 8 MiB of states. The empty name begins. Not made durable: for copying, of which the copy has to be.
+   */
+  listCheckpoints(after: string, limit: number): Promise<CheckpointPage>
+  /**
    * Deletes old events written under the current lease, or under one that has ended and is sealed; returns how many. What an epoch ended with
-   * may stay. Where the log ends is not forgotten.
+   * may stay. Where the log ends is not forgotten. Checkpoints that count stay, those that others outrank may go.
    */
   trim(policy: RetentionPolicy, nowMs: number, lease?: LeaseId): Promise<number>
   leaseFiles(): Promise<readonly LeaseFile[]>
   /**
-   * Removes the events of a closed lease for good; positions saved under it stay. `invalid_argument` for the current lease, and where no lease
-   * is open that could take the positions over.
+   * Removes the events of a closed lease for good; positions and checkpoints saved under it stay. `invalid_argument` for the current lease, and
+   * where no lease is open that could take them over; `corrupt` where its checkpoints cannot be read.
    */
   dropLease(lease: LeaseId): Promise<void>
   health(): Promise<JournalHealth>

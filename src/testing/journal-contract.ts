@@ -10,6 +10,7 @@
  */
 import type { LeaseId } from '../core/kernel/brand.js'
 import type { Journal } from '../ports/journal.js'
+import { describeCheckpoints } from './journal-contract-checkpoints.js'
 import type { JournalWorld, Test } from './journal-contract-kit.js'
 import { describeHousekeeping, describeReading } from './journal-contract-reading.js'
 import { describeFencing, describeWriting } from './journal-contract-writing.js'
@@ -46,5 +47,6 @@ export function describeJournalContract(
   runner.describe(`${name}: writing`, () => describeWriting(test))
   runner.describe(`${name}: sealing and fencing`, () => describeFencing(test))
   runner.describe(`${name}: reading`, () => describeReading(test))
+  runner.describe(`${name}: checkpoints`, () => describeCheckpoints(test))
   runner.describe(`${name}: keeping house`, () => describeHousekeeping(test))
 }

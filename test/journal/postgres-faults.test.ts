@@ -280,6 +280,85 @@ describe.skipIf(isWithoutPostgres('faults of the journal on PostgreSQL'))('the j
       .toBe('ok')
   })
 
+  it('saves a checkpoint though a frozen client holds its row, and reads it meanwhile', async () => {
+    const url = server.url(`schema=${schema}`)
+    const lease = asLeaseId('saver')
+    const journal = await journalAt(url, lease)
+    const reader = await journalAt(url)
+    const at = (epoch: number, seq: number) => ({
+      agent: 'a',
+      epoch: asEpoch(epoch),
+      seq,
+      state: new Uint8Array([epoch, seq]),
+    })
+    await journal.saveCheckpoints(lease, [at(1, 1)])
+    // What the server sees of a node that froze between the last two packets of a save.
+    const stuck = new pg.Client({ connectionString: server.url(), application_name: 'skein' })
+    stuck.on('error', () => undefined)
+    await stuck.connect()
+    await stuck.query('BEGIN')
+    await stuck.query(`UPDATE ${schema}.checkpoint SET seq = 7`)
+    expect(await reader.readCheckpoint('a')).toEqual(at(1, 1))
+    await journal.saveCheckpoints(lease, [at(2, 0)])
+    await expect(stuck.query('COMMIT')).rejects.toThrow()
+    expect(await reader.readCheckpoint('a')).toEqual(at(2, 0))
+  })
+
+  it('refuses saves of a writer whose lease another handle opened, or whose lease was dropped', async () => {
+    const url = server.url(`schema=${schema}`)
+    const one = { agent: 'a', epoch: e1, seq: 1, state: new Uint8Array([1]) }
+    const [first, second] = await Promise.all([journalAt(url), journalAt(url)])
+    await first.openLease(asLeaseId('shared'))
+    await first.saveCheckpoints(asLeaseId('shared'), [one])
+    await second.openLease(asLeaseId('shared'))
+    expect(await codeOf(first.saveCheckpoints(asLeaseId('shared'), [{ ...one, seq: 2 }]))).toBe('fenced')
+    expect(await codeOf(first.forgetCheckpoint(asLeaseId('shared'), 'a', e1))).toBe('fenced')
+    const third = await journalAt(url, asLeaseId('third'))
+    await third.dropLease(asLeaseId('shared'))
+    expect(await codeOf(second.saveCheckpoints(asLeaseId('shared'), [{ ...one, seq: 3 }]))).toBe('fenced')
+    expect(await third.readCheckpoint('a')).toEqual(one)
+  })
+
+  it('does no harm by a save that arrives after its outcome was given up', async () => {
+    const proxy = await TcpProxy.to(server.port)
+    open.push(proxy)
+    const lease = asLeaseId('late-save')
+    const through = server.url(`schema=${schema}`).replace(server.address, `127.0.0.1:${proxy.port}`)
+    const journal = await journalAt(through, lease)
+    const at = (epoch: number, seq: number) => ({
+      agent: 'a',
+      epoch: asEpoch(epoch),
+      seq,
+      state: new Uint8Array([epoch, seq]),
+    })
+    await journal.saveCheckpoints(lease, [at(1, 1)])
+    const held = proxy.holdRequests()
+    const save = codeOf(journal.saveCheckpoints(lease, [at(1, 2)]))
+    await held
+    const deliver = proxy.cutClients()
+    expect(await save).toBe('outcome_unknown')
+    await journal.saveCheckpoints(lease, [at(2, 0)])
+    await deliver()
+    expect(await journal.readCheckpoint('a')).toEqual(at(2, 0))
+    await journal.forgetCheckpoint(lease, 'a', asEpoch(2))
+    await journal.saveCheckpoints(lease, [at(2, 9)])
+    expect(await journal.readCheckpoint('a')).toBeUndefined()
+  })
+
+  it('makes the table of checkpoints in a database of a build that knew no agents, by several at once', async () => {
+    const url = server.url(`schema=${schema}`)
+    const lease = asLeaseId('old')
+    const old = await journalAt(url, lease)
+    await old.append(lease, [sampleGroup(0, 1, 1, [sampleEvent('1')])])
+    await server.sql(`DROP TABLE ${schema}.checkpoint`)
+    const journals = await Promise.all(Array.from({ length: 4 }, () => journalAt(url)))
+    const one = { agent: 'a', epoch: e1, seq: 1, state: new Uint8Array([1]) }
+    await old.saveCheckpoints(lease, [one])
+    for (const journal of journals) expect(await journal.readCheckpoint('a')).toEqual(one)
+    const [{ version }] = (await server.sql(`SELECT version FROM ${schema}.meta`)) as [{ version: number }]
+    expect(version).toBe(1)
+  })
+
   it('lets nothing above a seal, whoever races', async () => {
     const url = server.url(`schema=${schema}`)
     const [a, b, sealer] = await Promise.all([journalAt(url), journalAt(url), journalAt(url)])

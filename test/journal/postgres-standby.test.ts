@@ -16,6 +16,7 @@ async function codeOf(promise: Promise<unknown>): Promise<string> {
 }
 
 const waiting = `SELECT pid FROM pg_stat_activity WHERE wait_event = 'SyncRep' AND application_name LIKE 'skein-writer%'`
+const savesWaiting = `SELECT pid FROM pg_stat_activity WHERE wait_event = 'SyncRep' AND application_name = 'skein'`
 
 describe.skipIf(isWithoutPostgres('fail-over of the journal on PostgreSQL'))(
   'a journal with a standby',
@@ -96,6 +97,25 @@ describe.skipIf(isWithoutPostgres('fail-over of the journal on PostgreSQL'))(
       expect(await append).toBe('outcome_unknown')
       standby.unpause()
       expect((await journal.lastOffsets([0])).get(0)).toBe(2)
+    })
+
+    it('does not return a checkpoint that the standby does not have yet', async () => {
+      const lease = asLeaseId('unreplicated')
+      const journal = await journalAt(urlOf('unreplicated', '&statement-timeout-ms=900'), lease)
+      const at = (seq: number) => ({ agent: 'a', epoch: asEpoch(1), seq, state: new Uint8Array([seq]) })
+      await journal.saveCheckpoints(lease, [at(1)])
+      standby.pause()
+      const save = codeOf(journal.saveCheckpoints(lease, [at(2)]))
+      await expect
+        .poll(() => primary.sql(savesWaiting).then((rows) => rows.length), { timeout: 4_000 })
+        .toBe(1)
+      await primary.sql(`SELECT pg_cancel_backend(pid) FROM (${savesWaiting}) w`)
+      expect(await save).toBe('outcome_unknown')
+      expect((await journal.listCheckpoints('', 1)).checkpoints).toEqual([at(2)])
+      expect(await codeOf(journal.readCheckpoint('a'))).toBe('unavailable')
+      standby.unpause()
+      await expect.poll(() => codeOf(journal.readCheckpoint('a')), { timeout: 5_000 }).toBe('ok')
+      expect(await journal.readCheckpoint('a')).toEqual(at(2))
     })
 
     it('goes over to the promoted standby with all that was acknowledged, and never back to the old primary', async () => {

@@ -22,6 +22,7 @@ vi.mock('node:fs', async (original) => {
 })
 
 const unsyncedScript = fileURLToPath(new URL('./fixtures/unsynced.mjs', import.meta.url))
+const unsyncedCheckpointScript = fileURLToPath(new URL('./fixtures/unsynced-checkpoint.mjs', import.meta.url))
 let directory: string
 
 beforeEach(async () => {
@@ -58,6 +59,36 @@ describe('the SQLite journal and the disk', () => {
     // Closing the last connection neither wrote the log back nor removed it: the file is another lease's.
     expect(statSync(`${file}-wal`).size).toBe(log.size)
     expect(readFileSync(file).equals(databaseBefore)).toBe(true)
+  })
+
+  it('syncs the checkpoint that a dead writer never synced before it returns it, or finds it saved', async () => {
+    const lease = asLeaseId('unsynced')
+    const maker = await openJournal()
+    await maker.openLease(lease)
+    await maker.close()
+    const file = join(directory, 'unsynced.db')
+    const child = spawn(process.execPath, [unsyncedCheckpointScript, file], { stdio: 'inherit' })
+    await once(child, 'exit')
+    const log = statSync(`${file}-wal`)
+    expect(log.size).toBeGreaterThan(0)
+
+    const checkpoint = { agent: 'a', epoch: asEpoch(4), seq: 2, state: new Uint8Array(Buffer.from('state')) }
+    const reader = await openJournal()
+    synced.length = 0
+    expect(await reader.readCheckpoint('a')).toEqual(checkpoint)
+    expect(synced).toEqual([log.ino, statSync(directory).ino])
+    synced.length = 0
+    expect(await reader.readCheckpoint('b')).toBeUndefined()
+    expect(synced).toEqual([])
+    await reader.close()
+
+    // A save that finds its row there writes nothing: what it found must be on the disk by then.
+    const again = await openJournal()
+    synced.length = 0
+    await again.openLease(lease)
+    await again.saveCheckpoints(lease, [checkpoint])
+    expect(synced).toEqual([log.ino, statSync(directory).ino])
+    await again.close()
   })
 
   it('syncs the directory after a lease’s file appeared in it, whole', async () => {

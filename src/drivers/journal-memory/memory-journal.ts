@@ -10,6 +10,16 @@
 import { asEpoch, type Epoch, type LeaseId, type ShardId } from '../../core/kernel/brand.js'
 import { SkeinError } from '../../core/kernel/error.js'
 import {
+  type AgentRecord,
+  checkpointOf,
+  mayLapse,
+  outranks,
+  recordsToSave,
+  recordToForget,
+  requireAgent,
+  requirePage,
+} from '../../engines/journal/checkpoint.js'
+import {
   advance,
   type DedupeSpan,
   excessOf,
@@ -25,8 +35,11 @@ import {
   type Tail,
   wantsId,
 } from '../../engines/journal/rules.js'
+import { compareKeys } from '../../engines/store/key-order.js'
 import type {
   AppendGroup,
+  Checkpoint,
+  CheckpointPage,
   IdRecord,
   Journal,
   JournalHealth,
@@ -53,6 +66,7 @@ interface ShardLog {
 interface File {
   readonly shards: Map<ShardId, ShardLog>
   readonly positions: Map<string, Position>
+  readonly records: Map<string, AgentRecord>
 }
 
 /** What the handles of one cluster share. */
@@ -96,7 +110,11 @@ export class MemoryJournal implements Journal {
     if (this.#current?.lease === lease) return
     if (this.#ended.has(lease)) throw fenced(lease)
     await this.closeLease()
-    const file: File = this.#state.files.get(lease) ?? { shards: new Map(), positions: new Map() }
+    const file: File = this.#state.files.get(lease) ?? {
+      shards: new Map(),
+      positions: new Map(),
+      records: new Map(),
+    }
     this.#state.files.set(lease, file)
     this.#current = { lease, file }
   }
@@ -111,14 +129,21 @@ export class MemoryJournal implements Journal {
     const file = this.#writable(lease)
     requireGroups(groups)
     const count = groups.reduce((sum, group) => sum + group.events.length, 0)
-    if (this.#queuedEvents > 0 && this.#queuedEvents + count > this.#queueEventsMax) {
-      throw new SkeinError('overloaded', `${this.#queuedEvents} events wait for the journal`, {
-        retryable: true,
-      })
-    }
+    this.#requireRoom(count)
     const tails = advance((shard) => file.shards.get(shard)?.tail, groups.map(extentOf))
     for (const [shard, tail] of tails) shardLog(file, shard).tail = tail
     for (const group of groups) store(shardLog(file, group.shard), group)
+    await this.#commit(count)
+  }
+
+  #requireRoom(count: number): void {
+    if (this.#queuedEvents === 0 || this.#queuedEvents + count <= this.#queueEventsMax) return
+    throw new SkeinError('overloaded', `${this.#queuedEvents} events and checkpoints wait for the journal`, {
+      retryable: true,
+    })
+  }
+
+  async #commit(count: number): Promise<void> {
     this.#queuedEvents += count
     await Promise.resolve()
     this.#queuedEvents -= count
@@ -215,10 +240,73 @@ export class MemoryJournal implements Journal {
     )
   }
 
+  async saveCheckpoints(lease: LeaseId, checkpoints: readonly Checkpoint[]): Promise<void> {
+    const file = this.#writable(lease)
+    const records = recordsToSave(checkpoints)
+    if (records.length === 0) return
+    this.#requireRoom(records.length)
+    for (const record of records) keep(file, { ...record, state: new Uint8Array(record.state) })
+    await this.#commit(records.length)
+  }
+
+  async readCheckpoint(agent: string): Promise<Checkpoint | undefined> {
+    this.#requireOpen()
+    requireAgent(agent)
+    return this.#read(agent)
+  }
+
+  async forgetCheckpoint(lease: LeaseId, agent: string, throughEpoch: Epoch): Promise<void> {
+    const file = this.#writable(lease)
+    const record = recordToForget(agent, throughEpoch, Date.now())
+    this.#requireRoom(1)
+    keep(file, record)
+    await this.#commit(1)
+  }
+
+  async listCheckpoints(after: string, limit: number): Promise<CheckpointPage> {
+    this.#requireOpen()
+    requirePage(after, limit)
+    const known = new Set([...this.#state.files.values()].flatMap(({ records }) => [...records.keys()]))
+    const agents = [...known].filter((agent) => compareKeys(agent, after) > 0).sort(compareKeys)
+    const checkpoints: Checkpoint[] = []
+    let bytes = 0
+    for (const [i, agent] of agents.entries()) {
+      if (checkpoints.length === limit || bytes > journalLimits.readBytesMax) {
+        return { checkpoints, next: agents[i - 1] }
+      }
+      const found = this.#read(agent)
+      if (found === undefined) continue
+      checkpoints.push(found)
+      bytes += found.state.length
+    }
+    return { checkpoints, next: undefined }
+  }
+
+  #read(agent: string): Checkpoint | undefined {
+    let best: AgentRecord | undefined
+    for (const { records } of this.#state.files.values()) {
+      const found = records.get(agent)
+      if (found !== undefined && (best === undefined || outranks(found, best))) best = found
+    }
+    const found = checkpointOf(best)
+    return found === undefined ? undefined : { ...found, state: new Uint8Array(found.state) }
+  }
+
+  /** Lets go of what another file outranks, and of old notes of forgotten agents that hide nothing. */
+  #tidy(file: File, nowMs: number): void {
+    const others = [...this.#state.files.values()].filter((other) => other !== file)
+    for (const [agent, record] of file.records) {
+      const found = others.flatMap(({ records }) => records.get(agent) ?? [])
+      const lapsed = mayLapse(record, nowMs) && found.every(({ forgottenAtMs }) => forgottenAtMs > 0)
+      if (lapsed || found.some((other) => outranks(other, record))) file.records.delete(agent)
+    }
+  }
+
   async trim(policy: RetentionPolicy, nowMs: number, lease?: LeaseId): Promise<number> {
     this.#requireOpen()
     const file = lease === undefined ? this.#current?.file : this.#state.files.get(lease)
     if (file === undefined) return 0
+    this.#tidy(file, nowMs)
     const excess = excessOf(policy, streamBytes(file))
     let count = 0
     for (const log of file.shards.values()) {
@@ -252,18 +340,20 @@ export class MemoryJournal implements Journal {
       throw new SkeinError('invalid_argument', `lease ${lease} is open for writing; its file is not dropped`)
     }
     const dropped = this.#state.files.get(lease)
-    if (dropped !== undefined && dropped.positions.size > 0) {
-      const kept = this.#current?.file.positions
-      if (kept === undefined) {
+    if (dropped !== undefined) this.#tidy(dropped, Date.now())
+    if (dropped !== undefined && dropped.positions.size + dropped.records.size > 0) {
+      const heir = this.#current?.file
+      if (heir === undefined) {
         throw new SkeinError(
           'invalid_argument',
-          `lease ${lease} has positions and no lease is open to take them over`,
+          `lease ${lease} has positions or checkpoints and no lease is open to take them over`,
         )
       }
       for (const [name, position] of dropped.positions) {
-        const before = kept.get(name)
-        if (before === undefined || isNewerPosition(position, before)) kept.set(name, position)
+        const before = heir.positions.get(name)
+        if (before === undefined || isNewerPosition(position, before)) heir.positions.set(name, position)
       }
+      for (const record of dropped.records.values()) keep(heir, record)
     }
     this.#state.files.delete(lease)
   }
@@ -301,6 +391,11 @@ function shardLog(file: File, shard: ShardId): ShardLog {
   const made: ShardLog = { rows: [], spans: new Map(), tail: undefined }
   file.shards.set(shard, made)
   return made
+}
+
+function keep({ records }: File, record: AgentRecord): void {
+  const before = records.get(record.agent)
+  if (before === undefined || outranks(record, before)) records.set(record.agent, record)
 }
 
 function store(log: ShardLog, group: AppendGroup): void {

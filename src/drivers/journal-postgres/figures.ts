@@ -19,12 +19,13 @@ export async function highestEpochs(
   return new Map(shards.map((shard) => [shard, found.get(shard) ?? 0]))
 }
 
-/** On PostgreSQL with indexes and free space, as the disk sees it; elsewhere what the events take. */
+/** On PostgreSQL with indexes and free space, as the disk sees it; elsewhere what events and states take. */
 export async function storedBytes({ session, facts }: Connection, t: Tables): Promise<number> {
   const text =
     facts.kind === 'postgresql'
-      ? `SELECT pg_total_relation_size('${t.block}')::int8 AS bytes`
-      : `SELECT coalesce(sum(bytes), 0)::int8 AS bytes FROM ${t.streamUse}`
+      ? `SELECT (pg_total_relation_size('${t.block}') + pg_total_relation_size('${t.checkpoint}'))::int8 AS bytes`
+      : `SELECT ((SELECT coalesce(sum(bytes), 0) FROM ${t.streamUse})
+          + (SELECT coalesce(sum(bytes), 0) FROM ${t.checkpoint}))::int8 AS bytes`
   const { rows } = await session.run('read', { text })
   return rows[0]?.bytes as number
 }

@@ -66,6 +66,11 @@ export class LeaseWriter {
     return this.#options.lease
   }
 
+  /** What the lease's row says for as long as it is ours. */
+  get writerId(): string {
+    return this.#writerId
+  }
+
   /** Makes the lease's row ours: another writer under the same lease ends here. */
   open(): Promise<void> {
     return this.#inTurn(() => this.#settle())

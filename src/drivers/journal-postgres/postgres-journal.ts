@@ -12,6 +12,14 @@
  */
 import type { Epoch, LeaseId, ShardId } from '../../core/kernel/brand.js'
 import { isSkeinError, SkeinError } from '../../core/kernel/error.js'
+import {
+  recordsOf,
+  recordsToSave,
+  recordToForget,
+  requireAgent,
+  requirePage,
+} from '../../engines/journal/checkpoint.js'
+import { CheckpointReads } from '../../engines/journal/checkpoint-reads.js'
 import { CommitQueue } from '../../engines/journal/commit-queue.js'
 import {
   type DedupeSpan,
@@ -24,6 +32,8 @@ import {
 } from '../../engines/journal/rules.js'
 import type {
   AppendGroup,
+  Checkpoint,
+  CheckpointPage,
   IdRecord,
   Journal,
   JournalHealth,
@@ -33,6 +43,7 @@ import type {
   RetentionPolicy,
   Segment,
 } from '../../ports/journal.js'
+import { Checkpoints } from './checkpoints.js'
 import { type Connection, Connector } from './connector.js'
 import { highestEpochs, storedBytes } from './figures.js'
 import { LeaseWriter } from './lease-writer.js'
@@ -48,9 +59,9 @@ import { type PostgresTarget, parsePostgresUrl } from './target.js'
 export interface PostgresJournalOptions {
   /** See `target.ts`. */
   readonly url: string
-  /** Events that may wait for their commit; over it appends are `overloaded`. Default 20,000. */
+  /** Events that may wait for their commit, and as many checkpoints; over it appends and saves are `overloaded`. Default 20,000. */
   readonly queueEventsMax?: number
-  /** The same in characters of payload, keys and ids. Default 64 Mi. */
+  /** The same in characters of payload, keys and ids, and in bytes of states. Default 64 Mi. */
   readonly queueBytesMax?: number
   /** Appends are gathered into one statement up to this many events. Higher: more throughput, longer commits. Default 4,000. */
   readonly commitEventsMax?: number
@@ -66,6 +77,10 @@ export class PostgresJournal implements Journal {
   readonly #connector: Connector
   readonly #pool: Pool
   readonly #queue: CommitQueue
+  /** Of checkpoints: a statement of its own, so that a large state keeps no append waiting. */
+  readonly #saves: CommitQueue
+  readonly #checkpoints: Checkpoints
+  readonly #reads: CheckpointReads
   readonly #reading: Reading
   readonly #retention: Retention
   readonly #ended = new Set<LeaseId>()
@@ -90,6 +105,16 @@ export class PostgresJournal implements Journal {
       const writer = this.#writer
       if (writer?.lease !== commit.lease) return Promise.reject(fenced(commit.lease))
       return writer.commit(commit)
+    })
+    this.#checkpoints = new Checkpoints(this.#tables, this.#target.label)
+    this.#reads = new CheckpointReads((agents) =>
+      this.#call((connection) => retriable(() => this.#checkpoints.read(connection, agents))),
+    )
+    this.#saves = new CommitQueue(limits, async ({ lease, blockCounts, records }) => {
+      const writer = this.#writer
+      if (writer?.lease !== lease) throw fenced(lease)
+      await this.#call((connection) => this.#checkpoints.save(connection, writer, recordsOf(records)))
+      return blockCounts.map(() => null)
     })
   }
 
@@ -148,7 +173,7 @@ export class PostgresJournal implements Journal {
     const writer = this.#writer
     if (writer === undefined) return
     this.#ended.add(writer.lease)
-    await this.#queue.idle()
+    await Promise.all([this.#queue.idle(), this.#saves.idle()])
     this.#writer = undefined
     await writer.close()
   }
@@ -156,7 +181,7 @@ export class PostgresJournal implements Journal {
   async append(lease: LeaseId, groups: readonly AppendGroup[]): Promise<void> {
     this.#requireWriting(lease)
     requireGroups(groups)
-    if (groups.length > 0) await this.#queue.add(lease, groups, [])
+    if (groups.length > 0) await this.#queue.add(lease, { groups })
   }
 
   async seal(
@@ -214,8 +239,32 @@ export class PostgresJournal implements Journal {
     return this.#call((connection) => readPositions(connection, this.#tables, group, shards))
   }
 
+  async saveCheckpoints(lease: LeaseId, checkpoints: readonly Checkpoint[]): Promise<void> {
+    this.#requireWriting(lease)
+    const records = recordsToSave(checkpoints)
+    if (records.length > 0) await this.#saves.add(lease, { records })
+  }
+
+  async readCheckpoint(agent: string): Promise<Checkpoint | undefined> {
+    this.#requireOpen()
+    requireAgent(agent)
+    return await this.#reads.read(agent)
+  }
+
+  async forgetCheckpoint(lease: LeaseId, agent: string, throughEpoch: Epoch): Promise<void> {
+    this.#requireWriting(lease)
+    await this.#saves.add(lease, { records: [recordToForget(agent, throughEpoch, Date.now())] })
+  }
+
+  async listCheckpoints(after: string, limit: number): Promise<CheckpointPage> {
+    this.#requireOpen()
+    requirePage(after, limit)
+    return await this.#call((connection) => this.#checkpoints.list(connection, after, limit))
+  }
+
   async trim(policy: RetentionPolicy, nowMs: number, lease?: LeaseId): Promise<number> {
     this.#requireOpen()
+    await this.#call((connection) => this.#checkpoints.tidy(connection, nowMs))
     const whose = lease ?? this.#writer?.lease
     if (whose === undefined) return 0
     let removed = 0
@@ -300,10 +349,10 @@ export class PostgresJournal implements Journal {
   }
 }
 
-/** A seal may be repeated at will: an unknown outcome of it is an outage. */
-async function retriable(act: () => Promise<void>): Promise<void> {
+/** What may be repeated at will: an unknown outcome of it is an outage. */
+async function retriable<T>(act: () => Promise<T>): Promise<T> {
   try {
-    await act()
+    return await act()
   } catch (error) {
     if (!isSkeinError(error) || error.code !== 'outcome_unknown') throw error
     throw new SkeinError('unavailable', error.message, { retryable: true, cause: error })

@@ -29,6 +29,7 @@ export interface Tables {
   readonly block: string
   readonly streamUse: string
   readonly position: string
+  readonly checkpoint: string
 }
 
 export function tablesIn(schema: string): Tables {
@@ -41,6 +42,7 @@ export function tablesIn(schema: string): Tables {
     block: table('block'),
     streamUse: table('stream_use'),
     position: table('consumer_position'),
+    checkpoint: table('checkpoint'),
   }
 }
 
@@ -50,13 +52,33 @@ export function keyOf(text: string): Buffer {
 }
 
 /** Errors: `incompatible` (of a newer version), `unavailable`, `bad_config` (no right to create tables). */
-export async function openSchema({ session, facts }: Connection, schema: string): Promise<string> {
-  const { meta } = tablesIn(schema)
+export async function openSchema(connection: Connection, schema: string): Promise<string> {
+  const { meta, checkpoint } = tablesIn(schema)
+  const tunes = connection.facts.kind === 'postgresql'
+  const identity = await madeSure(connection, schema, creation(schema, tunes), async ({ session }) => {
+    const { rows } = await session.run('read', { text: `SELECT version, identity FROM ${meta}` })
+    const [row] = rows
+    return row && checkVersion(Number(row.version), String(row.identity), schema)
+  })
+  // Came later. Builds that do not know it pass it over, so the version stays and they go on beside newer ones.
+  return await madeSure(connection, schema, checkpointCreation(schema, tunes), async ({ session }) => {
+    await session.run('read', { text: `SELECT 1 FROM ${checkpoint} LIMIT 0` })
+    return identity
+  })
+}
+
+/** What `look` finds, after `creationSql` where tables were missing. */
+async function madeSure(
+  connection: Connection,
+  schema: string,
+  creationSql: string,
+  look: (connection: Connection) => Promise<string | undefined>,
+): Promise<string> {
+  const { session } = connection
   for (let attempt = 1; ; attempt++) {
     try {
-      const { rows } = await session.run('read', { text: `SELECT version, identity FROM ${meta}` })
-      const [row] = rows
-      if (row !== undefined) return checkVersion(Number(row.version), String(row.identity), schema)
+      const found = await look(connection)
+      if (found !== undefined) return found
     } catch (error) {
       if (!missing.includes(sqlStateOf(error) ?? '')) throw error
     }
@@ -65,7 +87,6 @@ export async function openSchema({ session, facts }: Connection, schema: string)
       const there = await session.run('read', {
         text: `SELECT 1 FROM pg_namespace WHERE nspname = '${schema}'`,
       })
-      const creationSql = creation(schema, facts.kind === 'postgresql')
       await session.run('write', {
         text: there.count > 0 ? creationSql : `CREATE SCHEMA "${schema}"; ${creationSql}`,
       })
@@ -90,7 +111,7 @@ function checkVersion(version: number, identity: string, schema: string): string
 function mayNotCreate(schema: string, cause: unknown): SkeinError {
   return new SkeinError(
     'bad_config',
-    `the journal's tables are not there and this user may not create them: CREATE SCHEMA "${schema}" AUTHORIZATION <user>`,
+    `tables of the journal are missing and this user may not create them: CREATE SCHEMA "${schema}" AUTHORIZATION <user>, or GRANT CREATE ON SCHEMA "${schema}" TO <user>`,
     { details: { field: 'journal' }, cause },
   )
 }
@@ -124,4 +145,14 @@ function creation(schema: string, tunes: boolean): string {
       epoch int8 NOT NULL, position int8 NOT NULL, lease text NOT NULL,
       PRIMARY KEY (consumer_key, shard))${busy};
     INSERT INTO ${t.meta} (only_row, version, identity) VALUES (true, ${schemaVersion}, '${randomUUID()}')`
+}
+
+/** The state is the last column and the note of a forgotten agent indexed by itself, so that a save changes no index. */
+function checkpointCreation(schema: string, tunes: boolean): string {
+  const { checkpoint } = tablesIn(schema)
+  return `CREATE TABLE ${checkpoint} (
+      agent bytea PRIMARY KEY, epoch int8 NOT NULL, seq int8 NOT NULL, forgotten_ms int8,
+      bytes int8 NOT NULL, crc int8 NOT NULL, state bytea NOT NULL)${tunes ? ' WITH (fillfactor = 50)' : ''};
+    ${tunes ? `ALTER TABLE ${checkpoint} ALTER COLUMN state SET STORAGE EXTERNAL;` : ''}
+    CREATE INDEX checkpoint_forgotten ON ${checkpoint} (forgotten_ms) WHERE forgotten_ms IS NOT NULL`
 }

@@ -110,7 +110,7 @@ export class Sealing {
 }
 
 /** Repeats what the server refused without having done anything. */
-async function patiently<T>(
+export async function patiently<T>(
   attempt: () => Promise<T>,
   between: (error: unknown) => Promise<void> = () => Promise.resolve(),
 ): Promise<T> {

@@ -7,8 +7,9 @@ export class CommitQueue extends AnyCommitQueue {
   constructor(options: CommitQueueOptions, runner: EngineRunner) {
     super(options, async (commit) => {
       // The bytes move to the other thread instead of being copied.
-      const { numbers, bytes } = commit.batch
-      const results = await runner.call('commit', [commit], [numbers.buffer, bytes.buffer])
+      const { batch, records } = commit
+      const moved = [batch.numbers.buffer, batch.bytes.buffer, records.numbers.buffer, records.bytes.buffer]
+      const results = await runner.call('commit', [commit], moved)
       return results.map((error) => (error === null ? null : fromErrorData(error)))
     })
   }

@@ -14,15 +14,17 @@ import {
   openSync,
   readdirSync,
   readFileSync,
+  renameSync,
   rmSync,
   statSync,
   writeSync,
 } from 'node:fs'
-import { join } from 'node:path'
+import { dirname, join } from 'node:path'
 import { asLeaseId, type LeaseId } from '../../core/kernel/brand.js'
 import { SkeinError } from '../../core/kernel/error.js'
 
 const suffix = '.db'
+const droppedSuffix = '.dropped'
 const identityFile = 'identity'
 /** Longer than any filesystem's clock tick. */
 const settledMs = 3000
@@ -64,14 +66,52 @@ export function stampOf(path: string): string | undefined {
   return parts.map((part) => (part === undefined ? '' : `${part.ino} ${part.size} ${part.mtimeMs}`)).join()
 }
 
-/** For good. The database goes last, so that a half-done removal is seen and can be repeated. */
+/**
+ * For good. First it loses its name, all at once: a reader finds the database with its log or not at all. What a crash
+ * leaves behind, `sweep` removes.
+ */
 export function removeDatabase(directory: string, path: string): void {
-  for (const file of [`${path}-wal`, `${path}-shm`, path]) rmSync(file, { force: true })
+  if (exists(path)) {
+    renameSync(path, `${path}${droppedSuffix}`)
+    syncDirectory(directory)
+  }
+  removeDropped(path)
   syncDirectory(directory)
 }
 
+/** Ends removals that did not come to their end. */
+export function sweep(directory: string): void {
+  for (const name of readdirSync(directory)) {
+    if (name.endsWith(`${suffix}${droppedSuffix}`)) {
+      removeDropped(join(directory, name.slice(0, -droppedSuffix.length)))
+    }
+  }
+}
+
+function removeDropped(path: string): void {
+  for (const file of [`${path}-wal`, `${path}-shm`, `${path}${droppedSuffix}`]) rmSync(file, { force: true })
+}
+
+/**
+ * Makes durable what the logs of these databases hold, and that they are there. All lie in one directory. Errors:
+ * `unavailable`.
+ */
+export function syncLogs(paths: readonly string[]): void {
+  const [path] = paths
+  if (path === undefined) return
+  try {
+    for (const each of paths) syncLog(each)
+    syncDirectory(dirname(path))
+  } catch (error) {
+    throw new SkeinError('unavailable', `syncing the log of ${paths.join(', ')}: ${String(error)}`, {
+      details: { path },
+      cause: error,
+    })
+  }
+}
+
 /** Makes the frames of a log durable that somebody else wrote and perhaps never synced. No log: nothing to do. */
-export function syncLog(path: string): void {
+function syncLog(path: string): void {
   let fd: number
   try {
     fd = openSync(`${path}-wal`, 'r+')

@@ -10,6 +10,7 @@
 import type { Epoch, LeaseId, ShardId } from '../../core/kernel/brand.js'
 import { isSkeinError, SkeinError } from '../../core/kernel/error.js'
 import { type Block, type BlockBatch, blocksOf } from '../../engines/journal/block.js'
+import { type AgentRecord, type RecordBatch, recordsOf } from '../../engines/journal/checkpoint.js'
 import {
   advance,
   type DedupeSpan,
@@ -23,6 +24,8 @@ import {
 import { classifySqliteError, isBusy, sqliteErrorCode } from '../../engines/sqlite/connection.js'
 import { prepareLocalDirectory } from '../../engines/sqlite/filesystem.js'
 import type {
+  Checkpoint,
+  CheckpointPage,
   JournalHealth,
   LeaseFile,
   ReadRequest,
@@ -31,7 +34,8 @@ import type {
   Segment,
 } from '../../ports/journal.js'
 import { Attachments } from './attachments.js'
-import { exists, leasesIn, loadIdentity, pathOf, removeDatabase, stampOf } from './directory.js'
+import { Checkpoints } from './checkpoints.js'
+import { exists, leasesIn, loadIdentity, pathOf, removeDatabase, stampOf, sweep } from './directory.js'
 import { LeaseDatabase, type Position, type Row, type ShardEpoch } from './lease-database.js'
 import { type ErrorData, toErrorData } from './protocol.js'
 import { type IdPage, readEvents, recentIdsPage } from './scan.js'
@@ -48,6 +52,7 @@ export interface CommitRequest {
   readonly blockCounts: readonly number[]
   readonly batch: BlockBatch
   readonly positions: readonly Position[]
+  readonly records: RecordBatch
 }
 
 interface Writer {
@@ -70,17 +75,21 @@ export class JournalEngine {
     LeaseId,
     { readonly stamp: string; readonly epochs: readonly ShardEpoch[] }
   >()
+  readonly #checkpoints: Checkpoints
   #lease: LeaseId | undefined
   /** Undefined while no lease is open, and after an I/O error until it is opened again. */
   #writer: Writer | undefined
 
   constructor(options: EngineOptions) {
     this.#options = options
+    this.#checkpoints = new Checkpoints(options.directory, (lease, use) => this.#use(lease, use))
   }
 
   open(): { readonly identity: string } {
     prepareLocalDirectory(this.#options.directory)
-    return { identity: loadIdentity(this.#options.directory) }
+    const identity = loadIdentity(this.#options.directory)
+    sweep(this.#options.directory)
+    return { identity }
   }
 
   openLease(lease: LeaseId): void {
@@ -109,6 +118,7 @@ export class JournalEngine {
   /** One result per append, null where it is durable. Throws only a busy error: then nothing was done. */
   commit(request: CommitRequest): (ErrorData | null)[] {
     const { lease, blockCounts, batch, positions } = request
+    const records = recordsOf(request.records)
     const writer = this.#writerOf(lease)
     if (isSkeinError(writer)) return blockCounts.map(() => toErrorData(writer))
     const results: (ErrorData | null)[] = []
@@ -127,17 +137,22 @@ export class JournalEngine {
         results.push(toErrorData(error))
       }
     }
-    if (accepted.length === 0 && positions.length === 0) return results
-    const failure = this.#write(writer, accepted, positions)
+    if (accepted.length === 0 && positions.length === 0 && records.length === 0) return results
+    const failure = this.#write(writer, accepted, positions, records)
     if (failure !== undefined) return results.map((result) => result ?? toErrorData(failure))
     for (const [shard, tail] of after) writer.tails.set(shard, tail)
     return results
   }
 
-  #write(writer: Writer, blocks: readonly Block[], positions: readonly Position[]): SkeinError | undefined {
+  #write(
+    writer: Writer,
+    blocks: readonly Block[],
+    positions: readonly Position[],
+    records: readonly AgentRecord[],
+  ): SkeinError | undefined {
     let committing = false
     try {
-      writer.file.write(blocks, newEpochs(writer.tails, blocks), positions, () => {
+      writer.file.write(blocks, newEpochs(writer.tails, blocks), positions, records, () => {
         committing = true
       })
       return undefined
@@ -244,6 +259,28 @@ export class JournalEngine {
     return new Map([...best].map(([shard, { offset }]) => [shard, offset]))
   }
 
+  /** Of the first of these agents, as many as one answer holds, in order; at least one. */
+  readCheckpoints(agents: readonly string[]): (Checkpoint | undefined)[] {
+    return this.#checkpoints.read(agents)
+  }
+
+  listCheckpoints(after: string, limit: number): CheckpointPage {
+    return this.#checkpoints.list(after, limit)
+  }
+
+  /**
+   * One step of retention in a file: checkpoints that another file outranks go, and what is noted of forgotten agents once nothing speaks for it.
+   * Looks at some agents after the one given; undefined when done.
+   */
+  tidyCheckpointsStep(nowMs: number, after: string, lease: LeaseId | undefined): string | undefined {
+    const step = this.#trimming(lease, (file, name) => {
+      const { found, next } = this.#checkpoints.idle(name, nowMs, after)
+      if (found.length > 0) this.#guard(file, () => file.removeCheckpoints(found))
+      return { next }
+    })
+    return step?.next
+  }
+
   /**
    * One step of retention: looks at the oldest rows above `afterId`. Undefined `next` when done. The last row of each
    * epoch stays: it is what tells where the log ended.
@@ -254,16 +291,24 @@ export class JournalEngine {
     afterId: number,
     lease: LeaseId | undefined,
   ): { removed: number; next?: number } {
+    return (
+      this.#trimming(lease, (file) => this.#trimFile(file, policy, nowMs, afterId)) ?? {
+        removed: 0,
+      }
+    )
+  }
+
+  /** With the file of the current lease, or of one that has ended; undefined where there is none. */
+  #trimming<T>(lease: LeaseId | undefined, use: (file: LeaseDatabase, lease: LeaseId) => T): T | undefined {
     if (lease === undefined || lease === this.#lease) {
-      return this.#writer === undefined
-        ? { removed: 0 }
-        : this.#trimFile(this.#writer.file, policy, nowMs, afterId)
+      const own = this.#lease
+      return own === undefined || this.#writer === undefined ? undefined : use(this.#writer.file, own)
     }
     requireLease(lease)
-    if (!exists(pathOf(this.#options.directory, lease))) return { removed: 0 }
+    if (!exists(pathOf(this.#options.directory, lease))) return undefined
     const file = LeaseDatabase.openWriter(this.#writing, this.#options.directory, lease, true)
     try {
-      return this.#trimFile(file, policy, nowMs, afterId)
+      return use(file, lease)
     } finally {
       file.close()
     }
@@ -310,11 +355,20 @@ export class JournalEngine {
     })
   }
 
+  /**
+   * One step before a file goes: what it says of some agents after the one given moves to the current one. Undefined when all has, so that no call
+   * holds more than a commit.
+   */
+  takeOverStep(lease: LeaseId, after: string, nowMs: number): string | undefined {
+    this.#requireDroppable(lease)
+    const { found, next } = this.#checkpoints.legacy(lease, nowMs, after)
+    if (found.length > 0) this.#takeOver(lease, 'checkpoints of agents', [], found)
+    return next
+  }
+
+  /** After `takeOverStep`. */
   dropLease(lease: LeaseId): void {
-    requireLease(lease)
-    if (lease === this.#lease) {
-      throw new SkeinError('invalid_argument', `lease ${lease} is open for writing; its file is not dropped`)
-    }
+    this.#requireDroppable(lease)
     this.#takeOverPositions(lease)
     this.#closeReader(lease)
     const path = pathOf(this.#options.directory, lease)
@@ -325,16 +379,30 @@ export class JournalEngine {
   /** What a file that is about to go still says about consumers moves to the current one. */
   #takeOverPositions(lease: LeaseId): void {
     const positions = this.#surviving(lease, (file) => file.positions()) ?? []
-    if (positions.length === 0) return
+    if (positions.length > 0) this.#takeOver(lease, 'positions of consumers', positions, [])
+  }
+
+  #takeOver(
+    lease: LeaseId,
+    what: string,
+    positions: readonly Position[],
+    records: readonly AgentRecord[],
+  ): void {
     if (this.#lease === undefined) {
       throw new SkeinError(
         'invalid_argument',
-        `lease ${lease} has positions of consumers and no lease is open to take them over`,
+        `lease ${lease} has ${what} and no lease is open to take them over`,
       )
     }
     const writer = this.#writerOf(this.#lease)
-    const failure = isSkeinError(writer) ? writer : this.#write(writer, [], positions)
+    const failure = isSkeinError(writer) ? writer : this.#write(writer, [], positions, records)
     if (failure !== undefined) throw failure
+  }
+
+  #requireDroppable(lease: LeaseId): void {
+    requireLease(lease)
+    if (lease !== this.#lease) return
+    throw new SkeinError('invalid_argument', `lease ${lease} is open for writing; its file is not dropped`)
   }
 
   health(): JournalHealth {
@@ -363,8 +431,11 @@ export class JournalEngine {
 
   #openWriter(lease: LeaseId): Writer {
     const { directory } = this.#options
-    const file = LeaseDatabase.openWriter(this.#writing, directory, lease, exists(pathOf(directory, lease)))
+    const isThere = exists(pathOf(directory, lease))
+    const file = LeaseDatabase.openWriter(this.#writing, directory, lease, isThere)
     try {
+      // What a failed commit left visible: a save that finds its row already there is as durable as one that wrote it.
+      if (isThere) file.sync()
       return { file, tails: file.tails() }
     } catch (error) {
       file.close()
@@ -402,7 +473,11 @@ export class JournalEngine {
       const file = this.#fileOf(lease)
       return file === undefined ? undefined : use(file)
     } catch (error) {
-      throw this.#noted(error, pathOf(this.#options.directory, lease))
+      const path = pathOf(this.#options.directory, lease)
+      if (lease === this.#lease || exists(path)) throw this.#noted(error, path)
+      // Dropped in this very moment, by another process.
+      this.#closeReader(lease)
+      return undefined
     }
   }
 

@@ -1,5 +1,6 @@
 /**
- * The file of one lease: blocks, the epochs they were written under, bytes per stream, positions of consumers.
+ * The file of one lease: blocks, the epochs they were written under, bytes per stream, positions of consumers;
+ * checkpoints of agents are in `checkpoint-table.ts`.
  *
  * The idea: rows in the order of commits (a rowid table: appending touches few pages) with one index by place. A key
  * of (shard, epoch, offset) instead of a rowid was four times slower, for every commit then touches a page per shard.
@@ -8,14 +9,15 @@
  * Must not live here: threads, promises, more than one file.
  */
 import { renameSync, rmSync } from 'node:fs'
-import { dirname } from 'node:path'
 import type { Epoch, LeaseId, ShardId } from '../../core/kernel/brand.js'
 import { SkeinError } from '../../core/kernel/error.js'
 import { type Block, type BlockHead, checksum } from '../../engines/journal/block.js'
+import type { AgentRecord } from '../../engines/journal/checkpoint.js'
 import type { Extent, Tail } from '../../engines/journal/rules.js'
 import { classifySqliteError, type Statement } from '../../engines/sqlite/connection.js'
 import type { Attachments } from './attachments.js'
-import { bytesOf, draftPathOf, pathOf, syncDirectory, syncLog } from './directory.js'
+import { CheckpointTable, checkpointSchema, type RecordHead } from './checkpoint-table.js'
+import { bytesOf, draftPathOf, pathOf, syncDirectory, syncLogs } from './directory.js'
 
 const formatVersion = 1
 
@@ -33,6 +35,7 @@ const schema = `
   CREATE TABLE @.position (
     name BLOB NOT NULL, shard INTEGER NOT NULL, epoch INTEGER NOT NULL, offset INTEGER NOT NULL,
     PRIMARY KEY (name, shard)) STRICT, WITHOUT ROWID;
+  ${checkpointSchema}
   PRAGMA @.user_version = ${formatVersion};`
 
 const writerPragmas = ['journal_mode = WAL', 'synchronous = FULL', 'journal_size_limit = 67108864']
@@ -82,11 +85,13 @@ export interface Range {
 
 export class LeaseDatabase {
   readonly path: string
+  readonly checkpoints: CheckpointTable
   readonly #attachments: Attachments
   readonly #alias: string
 
   private constructor(path: string, attachments: Attachments, alias: string) {
     this.path = path
+    this.checkpoints = new CheckpointTable(path, attachments, alias)
     this.#attachments = attachments
     this.#alias = alias
   }
@@ -149,6 +154,7 @@ export class LeaseDatabase {
     blocks: readonly Block[],
     newEpochs: readonly Extent[],
     positions: readonly Position[],
+    records: readonly AgentRecord[],
     onCommit: () => void,
   ): void {
     this.#attachments.exec('BEGIN IMMEDIATE')
@@ -164,6 +170,7 @@ export class LeaseDatabase {
            WHERE (excluded.epoch, excluded.offset) > (epoch, offset)`,
         ).run(Buffer.from(group), shard, epoch, offset)
       }
+      this.checkpoints.put(records)
       onCommit()
       this.#attachments.exec('COMMIT')
     } catch (error) {
@@ -228,10 +235,9 @@ export class LeaseDatabase {
     return found
   }
 
-  /** The log and its directory entry. */
+  /** The log and its directory entry. Errors: `unavailable`. */
   sync(): void {
-    syncLog(this.path)
-    syncDirectory(dirname(this.path))
+    syncLogs([this.path])
   }
 
   /** Rows in ascending order, at most `count`. */
@@ -311,12 +317,22 @@ export class LeaseDatabase {
   }
 
   remove(rows: readonly Row[]): void {
-    this.#attachments.exec('BEGIN IMMEDIATE')
-    try {
+    this.#removing(() => {
       for (const row of rows) {
         this.#sql('DELETE FROM @.block WHERE id = ?').run(row.id)
         this.#addStreamBytes(Buffer.from(row.stream), -row.bytes)
       }
+    })
+  }
+
+  removeCheckpoints(heads: readonly RecordHead[]): void {
+    this.#removing(() => this.checkpoints.remove(heads))
+  }
+
+  #removing(remove: () => void): void {
+    this.#attachments.exec('BEGIN IMMEDIATE')
+    try {
+      remove()
       this.#attachments.exec('COMMIT')
       // Returns a bounded number of the pages that became free to the file system.
       this.#attachments.exec(`PRAGMA ${this.#alias}.incremental_vacuum(1000)`)

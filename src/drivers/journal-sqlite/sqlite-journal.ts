@@ -10,6 +10,8 @@
 import { resolve } from 'node:path'
 import type { Epoch, LeaseId, ShardId } from '../../core/kernel/brand.js'
 import { SkeinError } from '../../core/kernel/error.js'
+import { recordsToSave, recordToForget, requireAgent, requirePage } from '../../engines/journal/checkpoint.js'
+import { CheckpointReads } from '../../engines/journal/checkpoint-reads.js'
 import {
   type DedupeSpan,
   fenced,
@@ -21,6 +23,8 @@ import {
 } from '../../engines/journal/rules.js'
 import type {
   AppendGroup,
+  Checkpoint,
+  CheckpointPage,
   IdRecord,
   Journal,
   JournalHealth,
@@ -43,15 +47,15 @@ export interface SqliteJournalOptions {
   readonly workerUrl?: URL
   /** Called once if the thread ends by itself; every call fails from then on. */
   readonly onFailure?: (error: SkeinError) => void
-  /** Events that may wait for the disk; over it appends are `overloaded`. Default 20,000. */
+  /** Events and checkpoints that may wait for the disk; over it appends and saves are `overloaded`. Default 20,000. */
   readonly queueEventsMax?: number
-  /** The same in characters of payload, keys and ids. Default 64 Mi. */
+  /** The same in characters of payload, keys and ids, and bytes of states. Default 64 Mi. */
   readonly queueBytesMax?: number
   /** Appends are gathered into one commit up to this many events. Higher: more throughput, longer commits. Default 4,000. */
   readonly commitEventsMax?: number
   /** The same in characters. Default 8 Mi. */
   readonly commitBytesMax?: number
-  /** Calls other than appends that may wait; over it `overloaded`. Default 1,000. */
+  /** Calls other than appends and saves that may wait; over it `overloaded`. Default 1,000. */
   readonly callsMax?: number
   /** Files of other leases held open for reading, 1 to 10. Default 8. */
   readonly readersMax?: number
@@ -60,6 +64,7 @@ export interface SqliteJournalOptions {
 export class SqliteJournal implements Journal {
   readonly #options: SqliteJournalOptions
   readonly #callsMax: number
+  readonly #reads: CheckpointReads
   readonly #ended = new Set<LeaseId>()
   #identity = ''
   #running: { readonly runner: EngineRunner; readonly queue: CommitQueue } | undefined
@@ -73,6 +78,10 @@ export class SqliteJournal implements Journal {
   constructor(options: SqliteJournalOptions) {
     this.#options = options
     this.#callsMax = options.callsMax ?? 1000
+    this.#reads = new CheckpointReads(async (agents) => {
+      const found = await this.#call('readCheckpoints', [agents])
+      return new Map(found.map((checkpoint, i) => [agents[i] as string, checkpoint]))
+    })
   }
 
   /** The identity is empty until `open` resolved. */
@@ -143,7 +152,7 @@ export class SqliteJournal implements Journal {
   async append(lease: LeaseId, groups: readonly AppendGroup[]): Promise<void> {
     const { queue } = this.#writing(lease)
     requireGroups(groups)
-    if (groups.length > 0) await queue.add(lease, groups, [])
+    if (groups.length > 0) await queue.add(lease, { groups })
   }
 
   seal(
@@ -193,11 +202,33 @@ export class SqliteJournal implements Journal {
     positions: readonly { group: string; shard: ShardId; epoch: Epoch; offset: number }[],
   ): Promise<void> {
     const { queue } = this.#writing(lease)
-    if (positions.length > 0) await queue.add(lease, [], positions)
+    if (positions.length > 0) await queue.add(lease, { positions })
   }
 
   readPositions(group: string, shards: readonly ShardId[]): Promise<ReadonlyMap<ShardId, number>> {
     return this.#call('readPositions', [group, shards])
+  }
+
+  async saveCheckpoints(lease: LeaseId, checkpoints: readonly Checkpoint[]): Promise<void> {
+    const { queue } = this.#writing(lease)
+    const records = recordsToSave(checkpoints)
+    if (records.length > 0) await queue.add(lease, { records })
+  }
+
+  async readCheckpoint(agent: string): Promise<Checkpoint | undefined> {
+    this.#open()
+    requireAgent(agent)
+    return await this.#reads.read(agent)
+  }
+
+  async forgetCheckpoint(lease: LeaseId, agent: string, throughEpoch: Epoch): Promise<void> {
+    const { queue } = this.#writing(lease)
+    await queue.add(lease, { records: [recordToForget(agent, throughEpoch, Date.now())] })
+  }
+
+  async listCheckpoints(after: string, limit: number): Promise<CheckpointPage> {
+    requirePage(after, limit)
+    return await this.#call('listCheckpoints', [after, limit])
   }
 
   async trim(policy: RetentionPolicy, nowMs: number, lease?: LeaseId): Promise<number> {
@@ -208,6 +239,8 @@ export class SqliteJournal implements Journal {
       removedCount += step.removed
       afterId = step.next
     }
+    let agent: string | undefined = ''
+    while (agent !== undefined) agent = await this.#call('tidyCheckpointsStep', [nowMs, agent, lease])
     return removedCount
   }
 
@@ -215,8 +248,10 @@ export class SqliteJournal implements Journal {
     return this.#call('leaseFiles', [])
   }
 
-  dropLease(lease: LeaseId): Promise<void> {
-    return this.#call('dropLease', [lease])
+  async dropLease(lease: LeaseId): Promise<void> {
+    let agent: string | undefined = ''
+    while (agent !== undefined) agent = await this.#call('takeOverStep', [lease, agent, Date.now()])
+    await this.#call('dropLease', [lease])
   }
 
   async health(): Promise<JournalHealth> {

@@ -1,6 +1,6 @@
 /**
  * Group commit: what arrives while a commit runs goes into the next one; every append learns of the commit that holds
- * it.
+ * it. Of the checkpoints of one agent that wait together only the newest is written.
  *
  * The idea: two commits are under way at most, one being written and one waiting at the engine's door, so that the
  * disk never waits for a message and everything beyond gathers here. The events are encoded when their commit leaves,
@@ -13,11 +13,12 @@ import type { Epoch, LeaseId, ShardId } from '../../core/kernel/brand.js'
 import { SkeinError } from '../../core/kernel/error.js'
 import type { AppendGroup } from '../../ports/journal.js'
 import { type BlockBatch, BlockEncoder } from './block.js'
+import { type AgentRecord, newestPerAgent, packRecords, type RecordBatch } from './checkpoint.js'
 
 export interface CommitQueueOptions {
-  /** Events that may wait, on their way to the disk included. Over it: `overloaded`. */
+  /** Events, positions and checkpoints that may wait, on their way to the disk included. Over it: `overloaded`. */
   readonly queueEventsMax: number
-  /** The same in characters of payload, keys and ids. */
+  /** The same in characters of payload, keys and ids, and bytes of states. */
   readonly queueBytesMax: number
   /** A commit takes no further append once it holds this many events … */
   readonly commitEventsMax: number
@@ -39,6 +40,15 @@ export interface Commit {
   readonly blockCounts: readonly number[]
   readonly batch: BlockBatch
   readonly positions: readonly Position[]
+  /** Of each agent the newest. */
+  readonly records: RecordBatch
+}
+
+/** What one call adds to a commit. */
+export interface Content {
+  readonly groups?: readonly AppendGroup[]
+  readonly positions?: readonly Position[]
+  readonly records?: readonly AgentRecord[]
 }
 
 /** Writes one commit. One result per append: its error, null where it is durable. A rejection is the result of all. */
@@ -48,6 +58,8 @@ interface Entry {
   readonly lease: LeaseId
   readonly groups: readonly AppendGroup[]
   readonly positions: readonly Position[]
+  readonly records: readonly AgentRecord[]
+  /** Positions and records count as events. */
   readonly events: number
   readonly bytes: number
   readonly resolve: () => void
@@ -71,14 +83,15 @@ export class CommitQueue {
     this.#write = write
   }
 
-  /** One append is always taken when nothing waits, however large. Errors: `overloaded`, and what the commit says. */
-  add(lease: LeaseId, groups: readonly AppendGroup[], positions: readonly Position[]): Promise<void> {
+  /** One call is always taken when nothing waits, however large. Errors: `overloaded`, and what the commit says. */
+  add(lease: LeaseId, content: Content): Promise<void> {
     const { queueEventsMax, queueBytesMax } = this.#options
-    const { events, bytes } = sizeOf(groups, positions)
+    const { groups = [], positions = [], records = [] } = content
+    const { events, bytes } = sizeOf(groups, positions, records)
     const tooMany = this.#events + events > queueEventsMax || this.#bytes + bytes > queueBytesMax
     if (this.#events > 0 && tooMany) {
       return Promise.reject(
-        new SkeinError('overloaded', `${this.#events} events wait for the journal`, {
+        new SkeinError('overloaded', `${this.#events} events and checkpoints wait for the journal`, {
           retryable: true,
           details: { events: this.#events, bytes: this.#bytes },
         }),
@@ -87,7 +100,7 @@ export class CommitQueue {
     this.#events += events
     this.#bytes += bytes
     return new Promise((resolve, reject) => {
-      this.#waiting.push({ lease, groups, positions, events, bytes, resolve, reject })
+      this.#waiting.push({ lease, groups, positions, records, events, bytes, resolve, reject })
       this.#schedule()
     })
   }
@@ -147,8 +160,9 @@ export class CommitQueue {
     const encoder = new BlockEncoder()
     const blockCounts = entries.map(({ groups }) => groups.reduce((n, group) => n + encoder.add(group), 0))
     const positions = entries.flatMap((entry) => entry.positions)
+    const records = packRecords(newestPerAgent(entries.flatMap((entry) => entry.records)))
     const lease = entries[0]?.lease as LeaseId
-    return await this.#write({ lease, blockCounts, batch: encoder.take(), positions })
+    return await this.#write({ lease, blockCounts, batch: encoder.take(), positions, records })
   }
 
   #settle(entries: readonly Entry[], settle: (entry: Entry, index: number) => void): void {
@@ -169,9 +183,11 @@ export class CommitQueue {
 function sizeOf(
   groups: readonly AppendGroup[],
   positions: readonly Position[],
+  records: readonly AgentRecord[],
 ): { readonly events: number; readonly bytes: number } {
-  let events = positions.length
+  let events = positions.length + records.length
   let bytes = 0
+  for (const { agent, state } of records) bytes += agent.length + state.length
   for (const group of groups) {
     events += group.events.length
     for (const { payload, key, id } of group.events) bytes += payload.length + key.length + id.length

@@ -15,6 +15,14 @@ export const journalLimits = {
   /** Payload of one read, about: a read stops early past it, with `end` false. */
   readBytesMax: 8 * 1024 * 1024,
   leaseCharsMax: 120,
+  agentCharsMax: 256,
+  /** Of one state. */
+  checkpointBytesMax: 4 * 1024 * 1024,
+  /** Of one call, as are the bytes of its states. */
+  checkpointsMax: 4096,
+  checkpointsBytesMax: 32 * 1024 * 1024,
+  /** How long it is noted at least that an agent was forgotten: longer than a late save can be on its way. */
+  forgottenMsMin: 24 * 60 * 60 * 1000,
 } as const
 
 /** Where a lease's log of one shard stands. */
@@ -98,7 +106,7 @@ function requireStorable(event: JournalEvent): void {
   }
 }
 
-function isWellFormed(text: string): boolean {
+export function isWellFormed(text: string): boolean {
   return (text as string & { isWellFormed(): boolean }).isWellFormed()
 }
 
@@ -169,12 +177,12 @@ export function journalClosed(): SkeinError {
   return new SkeinError('closed', 'the journal is closed')
 }
 
-function requireCount(name: string, value: number, min: number): void {
+export function requireCount(name: string, value: number, min: number): void {
   if (!Number.isSafeInteger(value) || value < min) {
     throw invalid(`${name} must be a whole number of at least ${min}, not ${value}`, { [name]: value })
   }
 }
 
-function invalid(message: string, details: Readonly<Record<string, unknown>>): SkeinError {
+export function invalid(message: string, details: Readonly<Record<string, unknown>>): SkeinError {
   return new SkeinError('invalid_argument', message, { details })
 }
