@@ -3,15 +3,27 @@ const core = '^src/core/'
 const npmOrNode = ['core', 'npm', 'npm-dev', 'npm-optional', 'npm-peer', 'npm-no-pkg', 'unknown']
 
 /** A folder of core sees the kernel, the clock and itself. */
-const coreFolders = ['kernel', 'hlc', 'membership', 'election', 'sharding', 'routing', 'wire'].map(
-  (name) => ({
+const coreFolders = [
+  'kernel',
+  'hlc',
+  'membership',
+  'election',
+  'sharding',
+  'balancing',
+  // What is placed, and who chooses the place.
+  ['agents', 'balancing'],
+  'routing',
+  'wire',
+].map((entry) => {
+  const [name, ...others] = [entry].flat()
+  return {
     name: `core-${name}-is-alone`,
     comment: `core/${name} sees core/kernel, core/hlc and itself; core/node brings machines together`,
     severity: 'error',
     from: { path: `${core}${name}/` },
-    to: { path: '^src/', pathNot: `${core}(${name}|kernel|hlc)/` },
-  }),
-)
+    to: { path: '^src/', pathNot: `${core}(${[name, 'kernel', 'hlc', ...others].join('|')})/` },
+  }
+})
 
 module.exports = {
   forbidden: [

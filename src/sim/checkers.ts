@@ -9,6 +9,7 @@ import type { NodeEffect } from '../core/node/node-types.js'
 import type { NewEvent } from '../core/routing/events.js'
 import { noSeals, readSeals, releasePrefix, sealPrefix, shardOf } from '../core/sharding/shard-map.js'
 import type { ConsumeContext, EventView } from '../runtime/node-api.js'
+import { AgentChecks } from './agents.js'
 import type { SimCluster } from './cluster.js'
 import { ConsumerChecks } from './consumer-checks.js'
 import type { SimNode } from './node.js'
@@ -35,6 +36,7 @@ export class Checkers {
   /** By stream, key and id. */
   readonly published = new Map<string, PublishedEvent>()
   readonly consumers = new ConsumerChecks((promise, detail) => this.fail(promise, detail))
+  readonly agents = new AgentChecks((promise, detail) => this.fail(promise, detail))
   private readonly cluster: SimCluster
   private readonly leaders = new Map<number, string>()
   private readonly owners = new Map<string, string>()

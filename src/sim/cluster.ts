@@ -5,6 +5,7 @@ import type { Address, NodeId } from '../core/kernel/brand.js'
 import { asBootId } from '../core/kernel/brand.js'
 import { StoreView } from '../core/kernel/store-view.js'
 import { lanMembership } from '../core/membership/options.js'
+import { agentPlaneDefaults } from '../core/node/agent-plane.js'
 import type { NodeOptions } from '../core/node/node-types.js'
 import type { SimApp } from './app.js'
 import { Checkers } from './checkers.js'
@@ -41,6 +42,8 @@ export class SimCluster {
   readonly nodes: SimNode[] = []
   readonly shards: number
   readonly log: HistoryEntry[] = []
+  /** Of guards that run. */
+  readonly liveGuards = new Set<string>()
   tornWriteRate = 0
   lastNetworkFaultMs = Number.NEGATIVE_INFINITY
 
@@ -127,12 +130,13 @@ export class SimCluster {
       zone: '',
       region: '',
       version: '0',
-      facts: '{}',
+      facts: '{"max_agents":30}',
       lifeLock: '',
       membership: lanMembership,
       lease: { ttlMs: 5_000, renewIntervalMs: 1_000, wallGapMsMax: 500 },
       election: electionDefaults,
-      coordinator: { shards: this.shards, settleMs: 1_000, movingMax: 64 },
+      coordinator: { shards: this.shards, settleMs: 1_000, movingMax: 64, rebalance: true },
+      agents: agentPlaneDefaults,
       evictAfterMs: 1_000,
       proveUnknownAfterMs: 300,
       aloneAfterMs: 1_000,

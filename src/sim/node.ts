@@ -25,6 +25,7 @@ import type { CommitGroup, CommitOutcome, EventOutcome, NewEvent, Route } from '
 import { type ForwardResult, Publisher } from '../core/routing/publisher.js'
 import { ShardWriter, writerDefaults } from '../core/routing/shard-writer.js'
 import { type Seals, type ShardMap, shardOf } from '../core/sharding/shard-map.js'
+import { SimAgents } from './agents.js'
 import { AppProcess } from './app.js'
 import type { SimCluster } from './cluster.js'
 
@@ -66,6 +67,7 @@ export class SimNode {
   private isSynced = false
   private readonly opened = new Map<ShardId, OpenShard>()
   private app: AppProcess | undefined
+  agents: SimAgents | undefined
 
   constructor(cluster: SimCluster, id: NodeId) {
     this.cluster = cluster
@@ -152,7 +154,9 @@ export class SimNode {
     })
     this.cluster.store.connect(this.storeClient)
     this.app = this.cluster.app === undefined ? undefined : new AppProcess(this, this.cluster.app)
+    this.agents = new SimAgents(this, this.cluster)
     this.step({ type: 'start' })
+    this.step({ type: 'offer', offer: { kinds: ['counter'], exec: true } })
     this.listStore()
   }
 
@@ -160,6 +164,7 @@ export class SimNode {
   crash(): void {
     if (!this.isRunning) return
     this.isRunning = false
+    this.agents?.died()
     this.cluster.store.disconnect(this.storeClient)
     this.cluster.processDied(this)
   }
@@ -297,7 +302,26 @@ export class SimNode {
         break
       case 'lease_deadline':
         this.leaseDeadlineMs = effect.deadlineMs
+        this.agents?.renewed(effect.deadlineMs)
         break
+      case 'agent_start':
+        this.toMain(() => this.agents?.start(effect))
+        break
+      case 'agent_stop':
+        this.toMain(() => this.agents?.stop(effect))
+        break
+      case 'prove_guard': {
+        const { lease, locator } = effect
+        const proof = this.onControl(() =>
+          this.step({
+            type: 'guard_proof',
+            lease,
+            result: cluster.liveGuards.has(locator) ? 'alive' : 'dead',
+          }),
+        )
+        scheduler.after(scheduler.random.between(0.5, 4), proof)
+        break
+      }
       case 'set_epoch':
         this.epochs[effect.shard] = effect.epoch
         break
@@ -319,6 +343,7 @@ export class SimNode {
         this.toMain(() => {
           for (const shard of [...this.opened.keys()]) this.forget(shard)
           this.writer.abandonAll(effect.reason)
+          this.agents?.stopAll()
         })
         break
       case 'relinquish':
@@ -340,6 +365,7 @@ export class SimNode {
         break
       case 'stopped':
       case 'fatal':
+      case 'die':
         scheduler.trace(`${this.id} ${effect.type}`)
         this.crash()
         break
@@ -372,13 +398,18 @@ export class SimNode {
   }
 
   private askStore(tag: string, request: StoreRequest): void {
+    this.request(tag, request, (reply) => this.step({ type: 'store_done', tag, reply }))
+  }
+
+  /** Answered once, on control: by the store, or by the clock. */
+  request(tag: string, request: StoreRequest, done: (reply: StoreReply) => void): void {
     const { scheduler, store } = this.cluster
     let answered = false
     const answer = (reply: StoreReply): void => {
       this.onControl(() => {
         if (answered) return
         answered = true
-        this.step({ type: 'store_done', tag, reply })
+        done(reply)
       })()
     }
     store.request(this.id, tag, request, answer)
@@ -387,19 +418,24 @@ export class SimNode {
     )
   }
 
-  private toMain(fn: () => void): void {
+  toMain(fn: () => void): void {
     this.cluster.scheduler.after(0.05, this.onMain(fn))
   }
 
-  private toControl(fn: () => void): void {
+  toControl(fn: () => void): void {
     this.cluster.scheduler.after(0.05, this.onControl(fn))
   }
 
-  private finishRelinquishing(): void {
-    if (!this.relinquishLease || this.commitsUnderWay > 0) return
+  finishRelinquishing(): void {
+    if (!this.relinquishLease || this.commitsUnderWay > 0 || this.agents?.isQuiet === false) return
     this.relinquishLease = false
     this.journalLease = null
     this.toControl(() => this.step({ type: 'relinquished' }))
+  }
+
+  /** May something that rests on this lease act at this moment? */
+  mayRun(lease: LeaseId): boolean {
+    return this.journalLease === lease && this.instant.nowMs < this.leaseDeadlineMs
   }
 
   // --- main ------------------------------------------------------------------------------------------------------

@@ -5,6 +5,7 @@
 import { SkeinError } from '../core/kernel/error.js'
 import { checkEvent } from '../runtime/event-checks.js'
 import type { PublishInput } from '../runtime/node-api.js'
+import { AgentLoad } from './agents.js'
 import type { AppWorld, SimApp } from './app.js'
 import type { Violation } from './checkers.js'
 import { SimCluster } from './cluster.js'
@@ -68,7 +69,9 @@ export async function simulate(options: SimulationOptions): Promise<SimulationRe
     scheduler.after(i * 20, () => cluster.startNode(node))
   })
   await scheduler.play(startedMs)
+  const agents = new AgentLoad(cluster)
   load?.start()
+  if (load !== undefined) agents.start()
   let clientsRunning = 0
   for (const client of options.clients ?? []) {
     clientsRunning++
@@ -84,11 +87,13 @@ export async function simulate(options: SimulationOptions): Promise<SimulationRe
   nemesis.healAll()
   await scheduler.play(endMs + settleMs)
   load?.stop()
+  agents.stop()
   // In a healed cluster clients go on as fast as they like; as much time again is enough for those who fell behind.
   const patienceMs = scheduler.nowMs + options.minutes * 60_000
   while (clientsRunning > 0 && scheduler.nowMs < patienceMs) await scheduler.play(scheduler.nowMs + 1_000)
   await scheduler.play(scheduler.nowMs + finishMs)
   checkLiveness(cluster, load !== undefined)
+  if (load !== undefined) agents.checkLiveness()
   if (clientsRunning > 0) checkers.fail('liveness', `${clientsRunning} clients are not done`)
   const { acknowledged, stored } = checkers.checkEvents()
   options.check?.(clientWorld(cluster))

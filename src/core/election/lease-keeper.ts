@@ -107,6 +107,11 @@ export class LeaseKeeper {
     return this.state === 'held' && nowMs < this.deadlineMs
   }
 
+  /** When, without another renewal, what takes time to stop has to begin: 0.6 of the time to live. */
+  get fadeAtMs(): number {
+    return this.state === 'held' ? this.deadlineMs - this.ttlMs * 0.3 : 0
+  }
+
   step(at: Instant, input: LeaseInput): readonly LeaseEffect[] {
     this.out = []
     if (this.state === 'held') this.checkStillHeld(at)

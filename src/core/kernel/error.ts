@@ -22,6 +22,7 @@ export type ErrorCode =
   | 'forbidden'
   | 'forbidden_origin'
   | 'frame_too_large'
+  | 'handler_failed'
   | 'incompatible'
   | 'internal'
   | 'invalid_argument'

@@ -159,6 +159,12 @@ export class Membership {
     return this.deadlines.nextMs()
   }
 
+  /** A member with the figures that go with it; for this node, its own. */
+  seen(nodeId: NodeId): Pick<MemberEntry, 'record' | 'status' | 'telemetry' | 'rttMs'> | undefined {
+    const entry = this.table.get(nodeId)
+    return entry === undefined || nodeId !== this.selfId ? entry : { ...entry, telemetry: this.telemetry }
+  }
+
   /** True while verdicts about others are withheld because we stood still ourselves. */
   isWithholding(nowMs: number): boolean {
     return nowMs < this.withheldUntilMs

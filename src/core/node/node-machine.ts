@@ -6,6 +6,8 @@
  * store requests that others act upon.
  */
 
+import { workOf } from '../agents/coordinator.js'
+import { whyNot } from '../balancing/candidate.js'
 import { LeaderElection, readLeader, type Standing } from '../election/leader-election.js'
 import { LeaseKeeper } from '../election/lease-keeper.js'
 import type { BootNumber, LeaseId, NodeId } from '../kernel/brand.js'
@@ -31,6 +33,8 @@ import { type ShardCandidate, ShardCoordinator } from '../sharding/coordinator.j
 import { ShardHolder } from '../sharding/holder.js'
 import { pruneTransaction } from '../sharding/prune.js'
 import { readShardMap } from '../sharding/shard-map.js'
+import { AgentPlane } from './agent-plane.js'
+import { type Offer, offerKey } from './candidates.js'
 import type { Command, NodeEffect, NodeInput, NodeOptions } from './node-types.js'
 
 /** Removed by an operator: that boot and all before it are forgotten. */
@@ -38,7 +42,12 @@ export const removedPrefix = 'removed/'
 /** Intent set by an operator on any node: drained or cordoned. */
 export const intentPrefix = 'intents/'
 
-type DeadlineName = 'evict' | 'prove' | 'leave' | 'stalled' | 'alone'
+type DeadlineName = 'evict' | 'prove' | 'leave' | 'stalled' | 'alone' | 'die'
+
+/** Whoever wakes up past its deadline has so long to stop its agents, ms. */
+const dieGraceMs = 500
+/** Before the deadline of a leave, what is still here is stopped where it is, ms. */
+const stopBeforeEndMs = 2_000
 
 export class NodeMachine {
   readonly view = new StoreView()
@@ -47,6 +56,7 @@ export class NodeMachine {
   readonly election: LeaderElection
   readonly coordinator: ShardCoordinator
   readonly holder: ShardHolder
+  readonly agents: AgentPlane
   readonly options: NodeOptions
   private readonly deadlines = new Deadlines<DeadlineName>()
   private out: NodeEffect[] = []
@@ -58,6 +68,10 @@ export class NodeMachine {
   private aloneAtMs = 0
   private leaving: { readonly reason: string; readonly deadlineMs: number } | null = null
   private relinquishing = false
+  private offer: Offer = { kinds: [], exec: false }
+  private offered = ''
+  /** Since when agents were told to stop for want of renewals. */
+  private fadingSinceMs = Number.POSITIVE_INFINITY
   private lastLeaderRev = 0n
   /** The format level being asked for; 0 while none is. */
   private raisingTo = 0
@@ -93,6 +107,21 @@ export class NodeMachine {
     this.election = new LeaderElection(world, options.election)
     this.coordinator = new ShardCoordinator(world, options.coordinator)
     this.holder = new ShardHolder(world)
+    this.agents = new AgentPlane(
+      {
+        view: this.view,
+        nodeId: options.nodeId,
+        leaseTtlMs: options.lease.ttlMs,
+        lease: world.lease,
+        guard: world.guard,
+        fadeAtMs: () => this.lease.fadeAtMs,
+        member: (nodeId) => this.membership.seen(nodeId),
+        isDraining: (nodeId) => this.isDraining(nodeId),
+        capacityLost: () => this.capacityLost(),
+      },
+      options.agents,
+      random,
+    )
   }
 
   nextDeadlineMs(): number {
@@ -102,6 +131,7 @@ export class NodeMachine {
       this.election.nextDeadlineMs(),
       this.coordinator.nextDeadlineMs(),
       this.holder.nextDeadlineMs(),
+      this.agents.nextDeadlineMs(),
       this.deadlines.nextMs(),
     )
   }
@@ -139,10 +169,18 @@ export class NodeMachine {
         this.deathProof(at, input.nodeId, input.lease, input.result)
         break
       case 'relinquished':
-        if (this.relinquishing) {
-          this.relinquishing = false
-          this.runLease(at, { type: 'relinquished' })
-        }
+        this.relinquished(at)
+        break
+      case 'agent_report':
+      case 'agent_stopped':
+        this.emit(this.agents.runHost(at, input))
+        break
+      case 'guard_proof':
+        this.emit(this.agents.coordinator.step(at, input))
+        break
+      case 'offer':
+        this.offer = input.offer
+        this.makeOffer(at)
         break
       case 'sealed':
         this.runHolder(at, input)
@@ -166,11 +204,13 @@ export class NodeMachine {
 
   private viewReset(at: Instant, kvs: readonly KeyValue[], rev: bigint): void {
     this.view.reset(kvs, rev)
+    this.agents.reset(at, kvs)
     this.viewChanged(at, true)
   }
 
   private viewBatch(at: Instant, batch: WatchBatch): void {
     this.view.apply(batch)
+    this.agents.apply(at, batch)
     const registrationsChanged = batch.events.some((e) => keyOf(e).startsWith(registrationPrefix))
     this.viewChanged(at, registrationsChanged || batch.events.some((e) => keyOf(e).startsWith(removedPrefix)))
     for (const event of batch.events) {
@@ -205,6 +245,8 @@ export class NodeMachine {
       this.emitElection(this.election.step(at, { type: 'store_done', tag, reply }))
     else if (tag.startsWith('shards.')) this.emit(this.coordinator.step(at, { type: 'store_done', reply }))
     else if (tag.startsWith('holder.')) this.runHolder(at, { type: 'store_done', tag, reply })
+    else if (tag.startsWith('agents.') || tag.startsWith('host.'))
+      this.emit(this.agents.storeDone(at, tag, reply))
     else if (tag.startsWith('command.')) this.commandDone(tag.slice('command.'.length), reply)
     else if (!reply.ok)
       this.out.push(note('warn', 'store.request_failed', { tag, code: reply.code, detail: reply.detail }))
@@ -226,6 +268,8 @@ export class NodeMachine {
             { type: 'feed', event: 'lease.granted', fields: { lease: effect.lease } },
           )
           this.joinGossip(at, effect.boot)
+          this.offered = ''
+          this.makeOffer(at)
           break
         case 'lease_lost':
           this.leaseLost(at, effect.lease, effect.reason)
@@ -255,9 +299,46 @@ export class NodeMachine {
       fields: { lease, reason },
     })
     this.runHolder(at, { type: 'lease_lost' })
+    this.dieUnlessQuiet(at)
+    this.emit(this.agents.runHost(at, { type: 'lease_lost' }))
     this.relinquishing = true
     this.out.push({ type: 'relinquish', lease })
     if (this.gossiping) this.runMembership(at, { type: 'woke' })
+  }
+
+  /** Agents that were told in time and have not stopped must not see the lease end. */
+  private dieUnlessQuiet(at: Instant): void {
+    const running = this.agents.host.active().length
+    if (running === 0) return
+    const toldMs = at.nowMs - this.fadingSinceMs
+    if (toldMs < this.options.lease.ttlMs * 0.2) this.deadlines.set('die', at.nowMs + dieGraceMs)
+    else this.die(`${running} agents did not stop in ${Math.round(toldMs)} ms`)
+  }
+
+  private die(detail: string): void {
+    this.out.push({ type: 'die', detail: `the lease is over and ${detail}` })
+  }
+
+  /** Nothing rests on the old lease any more. */
+  private relinquished(at: Instant): void {
+    if (!this.relinquishing) return
+    this.relinquishing = false
+    this.deadlines.clear('die')
+    this.runLease(at, { type: this.announcedLeaving ? 'close' : 'relinquished' })
+  }
+
+  /** What our program can run, for the coordinator to see; it ends with our lease. */
+  private makeOffer(at: Instant): void {
+    const { lease } = this.lease
+    const text = JSON.stringify(this.offer)
+    if (lease === null || !this.lease.isValid(at.nowMs) || text === this.offered) return
+    this.offered = text
+    const { nodeId } = this.options
+    this.ask(
+      'offer',
+      [{ key: registrationKey(nodeId), target: 'lease', op: '=', value: lease }],
+      [{ type: 'put', key: offerKey(nodeId), value: jsonEncode({ v: 1, ...this.offer }), lease }],
+    )
   }
 
   private joinGossip(at: Instant, boot: BootNumber): void {
@@ -346,7 +427,7 @@ export class NodeMachine {
         this.gossiping &&
         this.lifecycle === 'active' &&
         !this.membership.self.stalled &&
-        this.options.role === 'worker'
+        this.isEnlisted(this.options.role)
       return fit ? 'well' : 'unfit'
     }
     const entry = this.membership.table.get(nodeId)
@@ -354,7 +435,23 @@ export class NodeMachine {
     if (entry.status === 'failed' || entry.status === 'left') return 'gone'
     if (entry.status === 'suspect') return 'doubtful'
     const { lifecycle, stalled, role } = entry.record
-    return lifecycle === 'active' && !stalled && role === 'worker' ? 'well' : 'unfit'
+    return lifecycle === 'active' && !stalled && this.isEnlisted(role) ? 'well' : 'unfit'
+  }
+
+  /** Workers own and lead; standbys do while capacity is lost; replicas never. */
+  private isEnlisted(role: string): boolean {
+    return role === 'worker' || (role === 'standby' && this.capacityLost())
+  }
+
+  /** Some worker failed, or there is none. One that left on purpose is not missed. */
+  capacityLost(): boolean {
+    let workers = 0
+    for (const { record, status } of this.membership.table.entries.values()) {
+      if (record.role !== 'worker') continue
+      if (status === 'failed') return true
+      if (status !== 'left' && record.lifecycle === 'active') workers++
+    }
+    return workers === 0
   }
 
   private goneSinceMs(nodeId: NodeId): number | undefined {
@@ -418,7 +515,8 @@ export class NodeMachine {
       this.proveMember(holder.nodeId)
       this.deadlines.set('evict', at.nowMs + this.options.evictAfterMs)
       // A node that only holds a lease is in nobody's way.
-      if (owning.has(holder.lease) && this.view.kv(evictionKey(holder.lease)) === undefined)
+      const isOwner = owning.has(holder.lease) || this.agents.table.namesOf(holder.lease).size > 0
+      if (isOwner && this.view.kv(evictionKey(holder.lease)) === undefined)
         this.evict(guard.compare, holder.nodeId, holder.lease)
     }
     const alive = new Set(holders.map((h) => evictionKey(h.lease)))
@@ -458,7 +556,7 @@ export class NodeMachine {
       const mayOwn =
         !evicted &&
         lifecycle === 'active' &&
-        r.role === 'worker' &&
+        this.isEnlisted(r.role) &&
         !stalled &&
         entry !== undefined &&
         !this.isDraining(r.nodeId)
@@ -485,7 +583,7 @@ export class NodeMachine {
     }
   }
 
-  private isDraining(nodeId: NodeId): boolean {
+  isDraining(nodeId: NodeId): boolean {
     return (this.view.json(`${intentPrefix}${nodeId}`) as { drain?: boolean } | undefined)?.drain === true
   }
 
@@ -502,7 +600,7 @@ export class NodeMachine {
         this.finish(id, true, '')
         break
       case 'promote':
-        if (this.options.role !== 'worker') this.finish(id, false, `a ${this.options.role} never leads`)
+        if (this.options.role === 'replica') this.finish(id, false, `a ${this.options.role} never leads`)
         else {
           this.promotions.push(id)
           this.emitElection(this.election.step(at, { type: 'promote' }))
@@ -638,8 +736,13 @@ export class NodeMachine {
     if (this.announcedLeaving) return
     const noHelp = !this.shardCandidates().some((c) => c.canReceive && c.nodeId !== this.options.nodeId)
     if (noHelp) this.runHolder(at, { type: 'release_all' })
-    const empty = this.holder.heldCount === 0 || !this.lease.isValid(at.nowMs)
-    if (!empty && at.nowMs < this.leaving.deadlineMs) return
+    const stopAtMs = this.leaving.deadlineMs - stopBeforeEndMs
+    this.stopHopeless(at, at.nowMs >= stopAtMs)
+    const isQuiet = this.holder.heldCount === 0 && this.agents.host.active().length === 0
+    if (!isQuiet && this.lease.isValid(at.nowMs) && at.nowMs < this.leaving.deadlineMs) {
+      this.deadlines.set('leave', at.nowMs < stopAtMs ? stopAtMs : this.leaving.deadlineMs)
+      return
+    }
     this.announcedLeaving = true
     this.setLifecycle(at, 'leaving')
     if (this.lease.lease !== null) {
@@ -650,7 +753,26 @@ export class NodeMachine {
     }
     this.emitElection(this.election.step(at, { type: 'step_down', reason: 'leaving' }))
     this.setLifecycle(at, 'left')
-    this.runLease(at, { type: 'close' })
+    if (this.lease.lease === null || this.relinquishing) {
+      if (!this.relinquishing) this.runLease(at, { type: 'close' })
+      return
+    }
+    // The lease may end only when nothing that rests on it is left.
+    this.relinquishing = true
+    this.out.push({ type: 'relinquish', lease: this.lease.lease })
+  }
+
+  /** Agents that nobody else could run, or all of them near the deadline, end with this node and come back when they can. */
+  private stopHopeless(at: Instant, all: boolean): void {
+    const names = this.agents.host.active()
+    if (names.length === 0) return
+    const others = all ? [] : this.agents.candidates().filter((c) => c.nodeId !== this.options.nodeId)
+    for (const name of names) {
+      const spec = this.agents.table.get(name)?.spec
+      const work = spec === undefined ? undefined : workOf(spec)
+      if (work === undefined || !others.some((c) => whyNot(c, work).length === 0))
+        this.emit(this.agents.runHost(at, { type: 'leave', name }))
+    }
   }
 
   // --- the rest -------------------------------------------------------------------------------------------------------
@@ -659,6 +781,7 @@ export class NodeMachine {
     for (const name of this.deadlines.due(at.nowMs)) {
       this.dirty = true
       if (name === 'evict') this.evictFailed(at)
+      else if (name === 'die') this.die('its agents have not stopped')
       else if (name === 'prove') this.proveUnknown()
     }
   }
@@ -678,6 +801,7 @@ export class NodeMachine {
       this.election.nextDeadlineMs(),
       this.coordinator.nextDeadlineMs(),
       this.holder.nextDeadlineMs(),
+      this.agents.nextDeadlineMs(),
     )
     if (!this.dirty && due > at.nowMs) return
     this.dirty = false
@@ -686,6 +810,9 @@ export class NodeMachine {
     this.emitElection(this.election.step(at, { type: 'changed' }))
     this.emit(this.coordinator.step(at, { type: 'changed' }))
     this.runHolder(at, { type: 'changed' })
+    this.fadingSinceMs =
+      at.nowMs < this.lease.fadeAtMs ? Number.POSITIVE_INFINITY : Math.min(this.fadingSinceMs, at.nowMs)
+    this.emit(this.agents.settle(at))
     this.noticeLeader()
     this.publishRouting(at)
   }

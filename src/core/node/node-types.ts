@@ -1,5 +1,6 @@
 /** Inputs, effects and options of the node machine: the whole interface between a node's core and its shell. */
 
+import type { AgentHostInput } from '../agents/host.js'
 import type { ElectionOptions, LeaderFact } from '../election/leader-election.js'
 import type { LeaseOptions } from '../election/lease-keeper.js'
 import type { Address, BootId, LeaseId, NodeId } from '../kernel/brand.js'
@@ -12,6 +13,8 @@ import type { MembershipOptions } from '../membership/options.js'
 import type { CoordinatorOptions } from '../sharding/coordinator.js'
 import type { HolderEffect, HolderInput } from '../sharding/holder.js'
 import type { ShardMap } from '../sharding/shard-map.js'
+import type { AgentPlaneEffect, AgentPlaneOptions } from './agent-plane.js'
+import type { Offer } from './candidates.js'
 
 export interface NodeOptions {
   readonly nodeId: NodeId
@@ -37,6 +40,7 @@ export interface NodeOptions {
   readonly lease: LeaseOptions
   readonly election: ElectionOptions
   readonly coordinator: CoordinatorOptions
+  readonly agents: AgentPlaneOptions
   /** A failed member whose lease lives is evicted after this, ms. */
   readonly evictAfterMs: number
   /** A registered node that gossip does not know is suspected to be dead after this, ms. */
@@ -77,10 +81,15 @@ export type NodeInput =
   | { readonly type: 'membership'; readonly input: MembershipInput }
   | { readonly type: 'command'; readonly id: string; readonly command: Command }
   | Extract<HolderInput, { type: 'sealed' | 'shard_closed' }>
+  | Extract<AgentHostInput, { type: 'agent_report' | 'agent_stopped' }>
+  | { readonly type: 'guard_proof'; readonly lease: LeaseId; readonly result: 'dead' | 'alive' | 'unknown' }
+  /** What the program of this node can run has changed. */
+  | { readonly type: 'offer'; readonly offer: Offer }
 
 export type NodeEffect =
   | StoreEffect
   | HolderEffect
+  | AgentPlaneEffect
   | Exclude<MembershipEffect, { type: 'superseded' | 'refused' }>
   | { readonly type: 'refused'; readonly by: NodeId; readonly detail: string }
   | {
@@ -112,6 +121,8 @@ export type NodeEffect =
   | { readonly type: 'command_done'; readonly id: string; readonly ok: boolean; readonly detail: string }
   /** The node has left; the shell may end. */
   | { readonly type: 'stopped'; readonly reason: string }
+  /** This process must be gone now: it cannot stop what it has no right to run any more. */
+  | { readonly type: 'die'; readonly detail: string }
   /** This process must end at once. */
   | { readonly type: 'fatal'; readonly code: ErrorCode; readonly detail: string }
   | Note

@@ -48,6 +48,8 @@ export interface CoordinatorOptions {
   readonly settleMs: number
   /** Most shards that are asked to move at one time. */
   readonly movingMax: number
+  /** Whether a live owner that may own is asked at all, for the sake of balance. */
+  readonly rebalance: boolean
 }
 
 export type CoordinatorEffect = StoreEffect | Note
@@ -166,7 +168,9 @@ export class ShardCoordinator {
       const target = to === a.nodeId ? null : to
       if (target === a.target) return a
       if (target !== null) {
-        if (holder.mayOwn && (at.nowMs < this.settledAtMs || moving >= this.options.movingMax)) return a
+        const isCalm =
+          this.options.rebalance && at.nowMs >= this.settledAtMs && moving < this.options.movingMax
+        if (holder.mayOwn && !isCalm) return a
         if (a.target === null) moving++
       }
       changed = true

@@ -1,0 +1,57 @@
+/**
+ * How many agents each lease has or was promised. Kept up to date by name, so that a decision that is on its way to the store counts at
+ * once and one that failed can be taken back.
+ */
+import type { LeaseId } from '../kernel/brand.js'
+import { type AgentEntry, isActive } from './table.js'
+
+interface Counted {
+  readonly owner: LeaseId | null
+  readonly to: LeaseId | null
+}
+
+export class Places {
+  private readonly counted = new Map<string, Counted>()
+  private readonly agents = new Map<LeaseId, number>()
+  private readonly leaving = new Map<LeaseId, number>()
+
+  /** Has, or will be handed. */
+  agentsOf(lease: LeaseId): number {
+    return this.agents.get(lease) ?? 0
+  }
+
+  /** Of those, asked to hand over. */
+  leavingOf(lease: LeaseId): number {
+    return this.leaving.get(lease) ?? 0
+  }
+
+  /** As the table has it. */
+  follow(name: string, entry: AgentEntry | undefined): void {
+    if (entry === undefined || !isActive(entry)) this.count(name, null, null)
+    else this.count(name, entry.at.lease, entry.at.to?.lease ?? null)
+  }
+
+  count(name: string, owner: LeaseId | null, to: LeaseId | null): void {
+    const before = this.counted.get(name)
+    if (before !== undefined) {
+      add(this.agents, before.owner, -1)
+      add(this.agents, before.to, -1)
+      if (before.to !== null) add(this.leaving, before.owner, -1)
+    }
+    if (owner === null) {
+      this.counted.delete(name)
+      return
+    }
+    this.counted.set(name, { owner, to })
+    add(this.agents, owner, 1)
+    add(this.agents, to, 1)
+    if (to !== null) add(this.leaving, owner, 1)
+  }
+}
+
+function add(counts: Map<LeaseId, number>, lease: LeaseId | null, by: number): void {
+  if (lease === null) return
+  const count = (counts.get(lease) ?? 0) + by
+  if (count === 0) counts.delete(lease)
+  else counts.set(lease, count)
+}

@@ -1,0 +1,139 @@
+/** From what is known of a member to what the balancer needs. The same on the leader, which places, and on any node that asks or explains. */
+import type { Candidate } from '../balancing/candidate.js'
+import type { NodeId } from '../kernel/brand.js'
+import type { MemberRecord, MemberStatus, Telemetry } from '../membership/member.js'
+
+/** What a node says of itself in gossip, as JSON in `MemberRecord.facts`. */
+export interface MemberFacts {
+  readonly hostname?: string
+  readonly max_agents?: number
+  readonly services?: readonly string[]
+  readonly labels?: Readonly<Record<string, string>>
+}
+
+/** What a node's program can run, kept in the store while its lease lives. May change while it runs. */
+export interface Offer {
+  readonly kinds: readonly string[]
+  readonly exec: boolean
+}
+
+export const offerPrefix = 'offers/'
+export const offerKey = (nodeId: NodeId): string => offerPrefix + nodeId
+
+export function readOffer(value: unknown): Offer {
+  const offer = value as Partial<Offer> | undefined
+  return { kinds: offer?.kinds ?? [], exec: offer?.exec === true }
+}
+
+/** An external node as it is kept in the store, under `external/`. */
+export interface ExternalRecord {
+  readonly id: string
+  readonly hostname: string
+  readonly ip_address: string
+  readonly port: number
+  readonly max_agents: number
+  readonly services: readonly string[]
+  readonly registered_at_ms: number
+  readonly heartbeat_at_ms: number
+  readonly cpu_usage: number
+  readonly memory_usage: number
+  readonly disk_usage: number
+  readonly load_average: number
+}
+
+export const externalPrefix = 'external/'
+
+/** Of external nodes: no heartbeat for so long, ms. What was assigned to one may be placed elsewhere once it is offline. */
+export const externalUnhealthyMs = 90_000
+export const externalOfflineMs = 180_000
+
+export interface MemberSeen {
+  readonly record: MemberRecord
+  readonly status: MemberStatus
+  readonly telemetry: Telemetry
+  readonly rttMs: number
+  readonly evicted: boolean
+  readonly trust: number
+  readonly offer: Offer
+}
+
+const parsed = new WeakMap<MemberRecord, MemberFacts>()
+
+/** A peer of another version may say it differently: its other facts still count. */
+export function factsOf(record: MemberRecord): MemberFacts {
+  let facts = parsed.get(record)
+  if (facts === undefined) {
+    try {
+      facts = JSON.parse(record.facts) as MemberFacts
+    } catch {
+      facts = {}
+    }
+    parsed.set(record, facts)
+  }
+  return facts
+}
+
+/** `capacityLost`: some worker failed, or none is left; only then standbys are enlisted. */
+export function memberCandidate(m: MemberSeen, agents: number, capacityLost: boolean): Candidate {
+  const { record, telemetry } = m
+  const facts = factsOf(record)
+  return {
+    nodeId: record.nodeId,
+    kind: 'node',
+    refusal: refusalOf(m, capacityLost),
+    role: record.role,
+    zone: record.zone,
+    region: record.region,
+    labels: facts.labels ?? {},
+    services: facts.services ?? [],
+    kinds: m.offer.kinds,
+    allowsExec: m.offer.exec,
+    agents,
+    maxAgents: facts.max_agents ?? 0,
+    cpuPct: telemetry.cpuPct,
+    memoryPct: telemetry.memoryPct,
+    trust: m.trust,
+    rttMs: m.rttMs === 0 ? undefined : m.rttMs,
+  }
+}
+
+/** `silentMs`: since its last heartbeat, as observed here. */
+export function externalCandidate(e: ExternalRecord, silentMs: number, agents: number): Candidate {
+  return {
+    nodeId: e.id,
+    kind: 'external',
+    refusal:
+      silentMs > externalOfflineMs
+        ? 'it is offline: no heartbeat for three minutes'
+        : silentMs > externalUnhealthyMs
+          ? 'it is unhealthy: no heartbeat for a minute and a half'
+          : '',
+    role: 'worker',
+    zone: '',
+    region: '',
+    labels: {},
+    services: e.services,
+    kinds: [],
+    allowsExec: false,
+    agents,
+    maxAgents: e.max_agents,
+    cpuPct: e.cpu_usage,
+    memoryPct: e.memory_usage,
+    trust: 1,
+    rttMs: undefined,
+  }
+}
+
+function refusalOf(m: MemberSeen, capacityLost: boolean): string {
+  const { lifecycle, stalled, cordoned, role } = m.record
+  if (m.status === 'failed' || m.status === 'left') return 'it is offline'
+  if (m.status === 'suspect') return 'it is suspected to be down'
+  if (lifecycle !== 'active') return `it is ${lifecycle}`
+  if (m.evicted) return 'it was evicted'
+  if (stalled) return 'its main thread stands still'
+  if (cordoned) return 'it is cordoned'
+  if (role === 'replica') return 'it is a replica: it runs no agents'
+  if (role === 'standby' && !capacityLost)
+    return 'it is a standby: it takes nothing while all workers are there'
+  return ''
+}
