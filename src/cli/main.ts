@@ -1,6 +1,7 @@
 /** The `skein` command: parsing, and failures turned into exit codes. */
 import { Command, CommanderError } from 'commander'
 import { version } from '../core/version.js'
+import { addAgents } from './commands/agents.js'
 import { addAudit } from './commands/audit.js'
 import { addCluster } from './commands/cluster.js'
 import { addDoctor } from './commands/doctor.js'
@@ -21,6 +22,7 @@ export async function main(argv: readonly string[]): Promise<void> {
   addUp(program)
   addCluster(program)
   addEvents(program)
+  addAgents(program)
   addDoctor(program)
   addAudit(program)
   addKeys(program)

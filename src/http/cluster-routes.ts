@@ -2,13 +2,13 @@
 import { z } from 'zod'
 import type { SkeinNode } from '../runtime/node-api.js'
 import * as contract from './contract.js'
-import { HttpProblem, invalid, notFound } from './problem.js'
+import { HttpProblem, notFound } from './problem.js'
 import { hijacked, type Route, route } from './route.js'
 import { feedJson, leaderJson, operationJson, peerJson, shardJson, statsJson, statusJson } from './views.js'
 import type { WatchHub } from './watch.js'
 
 export function clusterRoutes(node: SkeinNode, watch: WatchHub): Route[] {
-  return [...viewRoutes(node, watch), ...leaderRoutes(node), ...operationRoutes(node), balanceRoute()]
+  return [...viewRoutes(node, watch), ...leaderRoutes(node), ...operationRoutes(node)]
 }
 
 function viewRoutes(node: SkeinNode, watch: WatchHub): Route[] {
@@ -255,33 +255,4 @@ function operationRoutes(node: SkeinNode): Route[] {
       }),
     }),
   ]
-}
-
-/** Nothing is placed by strategy here yet but the default's name can be asked for; others are known, and refused. */
-function balanceRoute(): Route {
-  const allowed = contract.balanceStrategies.join(', ')
-  return route({
-    method: 'POST',
-    path: '/api/cluster/balance',
-    role: 'operator',
-    summary: `Choose the strategy of placement: ${allowed}`,
-    query: z.object({ strategy: z.string().optional() }),
-    body: contract.balanceSchema,
-    isBodyOptional: true,
-    answers: { 200: { description: 'The strategy in force', schema: contract.balancedSchema } },
-    errors: ['invalid_argument', 'unavailable'],
-    handle: ({ query, body }) => {
-      const given = query.strategy ?? body.strategy ?? 'least_loaded'
-      const strategy = contract.balanceStrategies.find((each) => each === given.replaceAll('-', '_'))
-      if (strategy === undefined) throw invalid('strategy', given, allowed)
-      if (strategy !== 'least_loaded') {
-        throw new HttpProblem(
-          'unavailable',
-          `strategy: ${strategy} needs agents, which this node does not run`,
-          { status: 501 },
-        )
-      }
-      return { body: { success: true, strategy } }
-    },
-  })
 }

@@ -196,6 +196,8 @@ export const operationSchema = named(
     started_at: time,
     deadline: time.nullable(),
     detail: z.string(),
+    left: z.object({ shards: count, agents: count }),
+    blockers: z.array(z.object({ agent: z.string(), reason: z.string() })),
   }),
 )
 export type OperationJson = z.infer<typeof operationSchema>
@@ -210,6 +212,8 @@ export const dryRunSchema = named(
     node_id: z.string(),
     kind: z.string(),
     shards: z.array(z.int()),
+    agents: z.array(z.string()),
+    blockers: z.array(z.object({ agent: z.string(), reason: z.string() })),
     count,
   }),
 )
@@ -386,21 +390,8 @@ export const clockSchema = named(
   }),
 )
 
-export const balanceStrategies = [
-  'round_robin',
-  'least_loaded',
-  'least_agents',
-  'random',
-  'weighted',
-] as const
-export const balanceSchema = named(
-  'Balance',
-  z.object({ strategy: z.string().optional(), dry_run: z.boolean().optional() }),
-)
-export const balancedSchema = named('Balanced', z.object({ success: z.literal(true), strategy: z.string() }))
-
 /** Any JSON value; absent is none. */
-const jsonSchema = z.custom<unknown>((value) => value !== undefined, 'any JSON value')
+export const jsonSchema = z.custom<unknown>((value) => value !== undefined, 'any JSON value')
 export const eventInputSchema = named(
   'EventInput',
   z.strictObject({

@@ -122,7 +122,7 @@ function singleRoutes(node: SkeinNode, find: (id: string | undefined) => NodeVie
 function maintenanceRoutes(node: SkeinNode, find: (id: string | undefined) => NodeView): Route[] {
   const actions = {
     drain: {
-      summary: 'Move its shards away and keep it empty until uncordoned',
+      summary: 'Move its shards and agents away and keep it empty until uncordoned',
       act: (id: string, deadlineMs: number) => node.cluster.drain(id, { deadlineMs }),
     },
     cordon: { summary: 'Give it nothing new', act: (id: string) => node.cluster.cordon(id) },
@@ -141,20 +141,29 @@ function maintenanceRoutes(node: SkeinNode, find: (id: string | undefined) => No
       isBodyOptional: true,
       answers: {
         202: { description: 'Under way', schema: contract.operationSchema },
-        200: { description: 'Asked with dry_run: the shards that would move', schema: contract.dryRunSchema },
+        200: {
+          description: 'Asked with dry_run: the shards and agents that would move',
+          schema: contract.dryRunSchema,
+        },
       },
       errors: ['invalid_argument', 'not_found', 'conflict', 'no_leader'],
       handle: async ({ params, body }) => {
         const { id } = find(params.id)
         if (body.dry_run) {
           const owned = kind === 'drain' ? node.cluster.shards().filter((shard) => shard.owner === id) : []
+          const moving =
+            kind === 'drain'
+              ? (await node.agents.list()).filter((a) => a.nodeId === id).map((a) => a.name)
+              : []
           return {
             body: {
               dry_run: true,
               node_id: id,
               kind,
               shards: owned.map((each) => each.shard),
-              count: owned.length,
+              agents: moving,
+              blockers: kind === 'drain' ? node.agents.blockers(id).map((b) => ({ ...b })) : [],
+              count: owned.length + moving.length,
             },
           }
         }

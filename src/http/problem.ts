@@ -27,6 +27,7 @@ const statusByCode: Readonly<Record<ErrorCode, number>> = {
   forbidden: 403,
   forbidden_origin: 403,
   frame_too_large: 413,
+  handler_failed: 500,
   incompatible: 409,
   internal: 500,
   invalid_argument: 400,

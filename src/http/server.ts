@@ -11,6 +11,8 @@ import Fastify, { type FastifyInstance, type FastifyReply, type FastifyRequest }
 import { SkeinError } from '../core/kernel/error.js'
 import type { SkeinNode } from '../runtime/node-api.js'
 import { Access, type AccessOptions, type RouteRole } from './access.js'
+import { agentRoutes } from './agent-routes.js'
+import { agentSocket, agentStreamRoute } from './agent-streams.js'
 import { AuditTrail } from './audit.js'
 import { authRoutes } from './auth-routes.js'
 import { clusterRoutes } from './cluster-routes.js'
@@ -121,7 +123,7 @@ class Surface {
     this.trail = new AuditTrail(node.audit)
     const publisher = new Publisher(node)
     this.watch = new WatchHub(node, this.access)
-    const socketRoutes = [...eventSockets(node, publisher), ...olderSockets(node)]
+    const socketRoutes = [...eventSockets(node, publisher), agentSocket(node), ...olderSockets(node)]
     this.sockets = new SocketHub(socketRoutes, {
       doors: options,
       access: this.access,
@@ -133,6 +135,8 @@ class Surface {
       ...authRoutes(node, this.access, options.https !== undefined),
       ...clusterRoutes(node, this.watch),
       ...nodeRoutes(node),
+      ...agentRoutes(node),
+      agentStreamRoute(node),
       ...eventRoutes(node, publisher),
       ...olderRoutes(node, publisher),
       ...systemRoutes(node, {

@@ -61,7 +61,16 @@ export class SocketHub {
   }
 
   has(path: string): boolean {
-    return this.routes.has(path)
+    return this.find(path) !== undefined
+  }
+
+  /** `/ws/agents/{name}` stands for any one name. */
+  private find(path: string): SocketRoute | undefined {
+    const cut = path.lastIndexOf('/')
+    return (
+      this.routes.get(path) ??
+      (cut < path.length - 1 ? this.routes.get(`${path.slice(0, cut)}/{name}`) : undefined)
+    )
   }
 
   upgrade(request: IncomingMessage, stream: Duplex, head: Buffer): void {
@@ -73,7 +82,7 @@ export class SocketHub {
     } catch (error) {
       const { status, code } = refuse(stream, error)
       const { path } = splitTarget(request.url ?? '/')
-      if (this.routes.get(path)?.role !== 'viewer') this.note(principal, path, status, code)
+      if (this.find(path)?.role !== 'viewer') this.note(principal, path, status, code)
     }
   }
 
@@ -118,7 +127,7 @@ export class SocketHub {
   private check(request: IncomingMessage, principal: Principal): Admitted {
     const { doors, access } = this.gates
     const { path, search } = splitTarget(request.url ?? '/')
-    const route = this.routes.get(path)
+    const route = this.find(path)
     access.admit(principal, route?.role ?? 'viewer')
     if (route === undefined) throw notFound(`WebSocket ${path}`)
     checkDoors({ host: request.headers.host, origin: request.headers.origin }, doors)

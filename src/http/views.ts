@@ -52,7 +52,7 @@ function rounded(value: number): number {
 }
 
 export function nodeJson(node: NodeView, nowMs: number): NodeJson {
-  const agents = 0
+  const { agents } = node
   const used = node.maxAgents === 0 ? 0 : (agents / node.maxAgents) * 100
   const isUp = node.observed === 'alive' || node.observed === 'suspect'
   const untilMs = isUp ? nowMs : node.lastSeenMs
@@ -70,7 +70,7 @@ export function nodeJson(node: NodeView, nowMs: number): NodeJson {
     active_agents: agents,
     agents,
     max_agents: node.maxAgents,
-    capacity: node.maxAgents === 0 ? 0 : (node.maxAgents - agents) / node.maxAgents,
+    capacity: node.maxAgents === 0 ? 0 : rounded((node.maxAgents - agents) / node.maxAgents),
     load: rounded(0.4 * node.cpuUsage + 0.3 * node.memoryUsage + 0.3 * used),
     cpu_usage: rounded(node.cpuUsage),
     memory_usage: rounded(node.memoryUsage),
@@ -201,6 +201,8 @@ export function operationJson(operation: NodeOperation): OperationJson {
     started_at: certainTime(operation.startedAtMs),
     deadline: timeText(operation.deadlineMs),
     detail: operation.detail,
+    left: { ...operation.left },
+    blockers: operation.blockers.map((b) => ({ ...b })),
   }
 }
 
@@ -236,7 +238,7 @@ export function statsJson(node: SkeinNode) {
   return {
     local_node: node.self.id,
     is_leader: node.leader.get()?.isSelf ?? false,
-    total_assignments: 0,
+    total_assignments: totalAgents,
     registry: {
       total_nodes: nodes.length,
       healthy_nodes: nodes.filter((each) => each.healthy).length,
@@ -247,7 +249,7 @@ export function statsJson(node: SkeinNode) {
       nodes_by_role: tally(nodes.map((each) => each.role)),
       nodes_by_status: tally(nodes.map((each) => each.status)),
     },
-    balancer: { strategy: 'least_loaded', round_robin_index: 0 },
+    balancer: { strategy: node.balancer.strategy, round_robin_index: node.balancer.roundRobinIndex },
   }
 }
 

@@ -6,6 +6,8 @@ import { Worker } from 'node:worker_threads'
 import { formatAddress } from '../core/kernel/address.js'
 import type { Address } from '../core/kernel/brand.js'
 import { SkeinError } from '../core/kernel/error.js'
+import { GuardRenewalSender, type GuardRenewalsOptions } from '../drivers/agent-guard/guard-renewals.js'
+import { GuardedProcesses, type GuardedProcessesOptions } from '../drivers/agent-guard/guarded-processes.js'
 import { dnsSource } from '../drivers/discovery-dns/dns-source.js'
 import { fileSource } from '../drivers/discovery-file/file-source.js'
 import { checkManagedEtcd } from '../drivers/etcd-managed/checks.js'
@@ -22,6 +24,7 @@ import { WsFrameTransport } from '../drivers/transport-ws/frame-transport.js'
 import { bad, checkEtcd, well } from '../engines/etcd/checks.js'
 import { type EtcdTarget, parseEtcdUrl } from '../engines/etcd/url.js'
 import { SqliteLifeLocks } from '../engines/sqlite/life-lock.js'
+import type { AgentProcesses, GuardRenewals } from '../ports/agent-processes.js'
 import type { DiscoverySource } from '../ports/discovery.js'
 import type { Journal } from '../ports/journal.js'
 import type { LifeLocks } from '../ports/life-lock.js'
@@ -42,6 +45,16 @@ export interface RunningControl {
 
 export function makeLifeLocks(): LifeLocks {
   return new SqliteLifeLocks()
+}
+
+/** For the main thread. Starts nothing: `open` does. Throws `bad_config`. */
+export function makeAgentProcesses(options: GuardedProcessesOptions): AgentProcesses {
+  return new GuardedProcesses(options)
+}
+
+/** For the control thread. Connects at once. Throws `invalid_argument`. */
+export function makeGuardRenewals(options: GuardRenewalsOptions): GuardRenewals {
+  return new GuardRenewalSender(options)
 }
 
 function makeStore(
@@ -188,6 +201,7 @@ export function makeControlPlane(setup: ControlSetup, post: (message: ControlToM
       ...makeControlTransports(setup, onNote),
       lifeLocks: makeLifeLocks(),
       discovery: setup.discover.map(makeDiscovery),
+      guardRenewals: (address) => makeGuardRenewals({ address }),
     },
     post,
   )

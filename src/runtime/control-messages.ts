@@ -1,12 +1,14 @@
 /** What main and control say to each other. Structured-cloneable data only: between them lies a thread boundary, or nothing at all. */
 
+import type { Strategy } from '../core/balancing/balancer.js'
 import type { LeaderFact } from '../core/election/leader-election.js'
 import type { BootId, Epoch, LeaseId, NodeId, ShardId } from '../core/kernel/brand.js'
 import type { ErrorCode } from '../core/kernel/error.js'
 import type { Note } from '../core/kernel/machine.js'
 import type { KeyValue, Transaction, TransactionResult } from '../core/kernel/store-types.js'
 import type { Evidence, Lifecycle, MemberRecord, MemberStatus, Telemetry } from '../core/membership/member.js'
-import type { Command, NodeOptions } from '../core/node/node-types.js'
+import type { ExternalRecord, Offer } from '../core/node/candidates.js'
+import type { Command, NodeEffect, NodeInput, NodeOptions } from '../core/node/node-types.js'
 import type { SealFound, SealWanted } from '../core/sharding/holder.js'
 import type { Seals, ShardMap } from '../core/sharding/shard-map.js'
 import type { TransportKeys } from '../ports/transport.js'
@@ -20,25 +22,12 @@ export interface MemberSnapshot {
   readonly skewMs: number
   readonly telemetry: Telemetry
   readonly evicted: boolean
+  /** Told to drain, as the store has it. */
+  readonly draining: boolean
+  /** See `core/balancing/trust.ts`. */
+  readonly trust: number
+  readonly offer: Offer
 }
-
-/** An external node as it is kept in the store, under `external/`. */
-export interface ExternalRecord {
-  readonly id: string
-  readonly hostname: string
-  readonly ip_address: string
-  readonly port: number
-  readonly max_agents: number
-  readonly services: readonly string[]
-  readonly registered_at_ms: number
-  readonly heartbeat_at_ms: number
-  readonly cpu_usage: number
-  readonly memory_usage: number
-  readonly disk_usage: number
-  readonly load_average: number
-}
-
-export const externalPrefix = 'external/'
 
 export interface StoreHealthView {
   readonly driver: string
@@ -58,6 +47,9 @@ export type ControlToMain =
       readonly type: 'members'
       readonly members: readonly MemberSnapshot[]
       readonly externals: readonly ExternalRecord[]
+      /** Standbys are enlisted. */
+      readonly capacityLost: boolean
+      readonly strategy: Strategy
       readonly store: StoreHealthView
       readonly health: number
     }
@@ -88,6 +80,10 @@ export type ControlToMain =
   | { readonly type: 'shard_close'; readonly shard: ShardId; readonly epoch: Epoch }
   | { readonly type: 'stop_serving'; readonly lease: LeaseId; readonly reason: string }
   | { readonly type: 'relinquish'; readonly lease: LeaseId }
+  | Extract<
+      NodeEffect,
+      { type: 'agent_start' | 'agent_spec' | 'agent_stop' | 'agent_handed' | 'agents_changed' }
+    >
   | { readonly type: 'answer'; readonly id: number; readonly value: unknown }
   | { readonly type: 'failure'; readonly id: number; readonly code: ErrorCode; readonly detail: string }
   | { readonly type: 'refused'; readonly by: NodeId; readonly detail: string }
@@ -121,6 +117,10 @@ export type MainToControl =
     }
   | { readonly type: 'shard_closed'; readonly shard: ShardId; readonly epoch: Epoch }
   | { readonly type: 'relinquished' }
+  | Extract<NodeInput, { type: 'agent_report' | 'agent_stopped' }>
+  | { readonly type: 'offer'; readonly offer: Offer }
+  /** Where the guard of our processes is told of renewals; null when there is none any more. */
+  | { readonly type: 'guard'; readonly address: string | null }
   | {
       readonly type: 'connection_lost'
       readonly nodeId: NodeId

@@ -3,14 +3,24 @@
  * inputs. Runs in the control worker, or in the calling thread. Decides nothing.
  */
 
+import { writeSync } from 'node:fs'
 import { isSkeinError } from '../core/kernel/error.js'
 import { Random } from '../core/kernel/random.js'
 import { evictionKey, readRegistration } from '../core/kernel/registration.js'
 import { decodeMembership, encodeMembership } from '../core/membership/codec.js'
 import type { MembershipInput } from '../core/membership/membership.js'
-import { NodeMachine } from '../core/node/node-machine.js'
+import { balancerKey } from '../core/node/agent-plane.js'
+import {
+  type ExternalRecord,
+  externalPrefix,
+  offerKey,
+  offerPrefix,
+  readOffer,
+} from '../core/node/candidates.js'
+import { intentPrefix, NodeMachine } from '../core/node/node-machine.js'
 import type { NodeEffect, NodeInput } from '../core/node/node-types.js'
 import { readSeals } from '../core/sharding/shard-map.js'
+import type { GuardRenewals } from '../ports/agent-processes.js'
 import type { DiscoverySource } from '../ports/discovery.js'
 import type { LifeLocks } from '../ports/life-lock.js'
 import type { Store } from '../ports/store.js'
@@ -22,14 +32,12 @@ import type {
   TransportKeys,
 } from '../ports/transport.js'
 import { admit } from './cluster-record.js'
-import {
-  type ControlCalls,
-  type ControlSetup,
-  type ControlToMain,
-  type ExternalRecord,
-  externalPrefix,
-  type MainToControl,
-  type MemberSnapshot,
+import type {
+  ControlCalls,
+  ControlSetup,
+  ControlToMain,
+  MainToControl,
+  MemberSnapshot,
 } from './control-messages.js'
 import { datagramSecret } from './datagram-secret.js'
 import { Discoverer } from './discoverer.js'
@@ -45,6 +53,7 @@ export interface ControlDrivers {
   readonly streams: FrameTransport & Rekeyable
   readonly lifeLocks: LifeLocks
   readonly discovery: readonly DiscoverySource[]
+  guardRenewals(address: string): GuardRenewals
 }
 
 export const protocolMin = 1
@@ -65,6 +74,7 @@ export class ControlPlane {
   private readonly meter: HostMeter
   private readonly discoverer: Discoverer
   private machine: NodeMachine | undefined
+  private renewals: GuardRenewals | undefined
   private timer: NodeJS.Timeout | undefined
   private snapshotTimer: NodeJS.Timeout | undefined
   private readonly intervals: NodeJS.Timeout[] = []
@@ -93,8 +103,7 @@ export class ControlPlane {
       onReset: (kvs, rev) => this.feed({ type: 'view_reset', kvs, rev }),
       onBatch: (batch) => {
         this.feed({ type: 'view_batch', batch })
-        if (batch.events.some((e) => (e.type === 'put' ? e.kv.key : e.key).startsWith(externalPrefix)))
-          this.snapshotSoon()
+        if (batch.events.some((e) => isShown(e.type === 'put' ? e.kv.key : e.key))) this.snapshotSoon()
       },
       onTrouble: (detail) =>
         this.post({ type: 'note', level: 'warn', event: 'store.trouble', fields: { detail } }),
@@ -176,12 +185,22 @@ export class ControlPlane {
           }),
         )
         break
+      case 'guard':
+        this.renewals?.close()
+        this.renewals = message.address === null ? undefined : this.drivers.guardRenewals(message.address)
+        this.renewGuard()
+        break
       case 'close':
         void this.close()
         break
       default:
         this.feed(message)
     }
+  }
+
+  /** Past a deadline the guard ends what it has, whatever becomes of this process. */
+  private renewGuard(): void {
+    this.renewals?.renew(this.shared.leaseDeadlineMs)
   }
 
   /** Certificates seal no datagrams: without a cookie, a secret that the cluster keeps in its store does. */
@@ -200,6 +219,7 @@ export class ControlPlane {
     clearTimeout(this.snapshotTimer)
     for (const interval of this.intervals) clearInterval(interval)
     this.discoverer.close()
+    this.renewals?.close()
     this.link.close()
     await this.drivers.streams.close({ deadlineMs: 300 })
     await this.drivers.datagrams.close()
@@ -260,6 +280,7 @@ export class ControlPlane {
       }
       case 'lease_deadline':
         shared.leaseDeadlineMs = effect.deadlineMs
+        this.renewGuard()
         break
       case 'set_epoch':
         shared.setEpoch(effect.shard, effect.epoch)
@@ -279,6 +300,16 @@ export class ControlPlane {
         break
       case 'stopped':
         this.post(effect)
+        break
+      case 'prove_guard': {
+        const result = drivers.lifeLocks.prove(effect.locator)
+        this.feed({ type: 'guard_proof', lease: effect.lease, result })
+        break
+      }
+      case 'die':
+        // Main may be blocked, and what it runs has no right to go on: nothing gentler is sure to help.
+        writeSync(2, `${effect.detail}: this process ends\n`)
+        process.kill(process.pid, 'SIGKILL')
         break
       case 'routing':
         this.snapshot()
@@ -368,6 +399,9 @@ export class ControlPlane {
         skewMs: entry.skewMs,
         telemetry: isSelf ? telemetry : entry.telemetry,
         evicted: registration !== undefined && machine.view.kv(evictionKey(registration.lease)) !== undefined,
+        draining: machine.isDraining(entry.record.nodeId),
+        trust: machine.agents.trust.of(entry.record.nodeId, nowMs),
+        offer: readOffer(machine.view.json(offerKey(entry.record.nodeId))),
       }
     })
     const { info } = this.drivers.store
@@ -378,6 +412,8 @@ export class ControlPlane {
       type: 'members',
       members,
       externals,
+      capacityLost: machine.capacityLost(),
+      strategy: machine.agents.strategy,
       store: { driver: info.driver, identity: info.identity, ...this.link.health },
       health: machine.membership.health,
     })
@@ -441,4 +477,9 @@ export class ControlPlane {
     this.commands.delete(commandId)
     this.post({ type: 'answer', id, value: { ok, detail } })
   }
+}
+
+/** Keys that change what main shows of nodes. */
+function isShown(key: string): boolean {
+  return [externalPrefix, offerPrefix, intentPrefix, balancerKey].some((prefix) => key.startsWith(prefix))
 }

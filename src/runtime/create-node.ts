@@ -10,12 +10,14 @@ import { fileURLToPath } from 'node:url'
 import { electionDefaults } from '../core/election/leader-election.js'
 import { parseAddress } from '../core/kernel/address.js'
 import { SkeinError } from '../core/kernel/error.js'
+import { agentPlaneDefaults } from '../core/node/agent-plane.js'
 import { version } from '../core/version.js'
 import { createHttpServer } from '../http/server.js'
 import type { TransportKeys } from '../ports/transport.js'
 import { type AdvertisedAddress, advertisedAddress, advertisedHttp } from './advertised.js'
 import { AuditLog } from './audit-log.js'
 import {
+  makeAgentProcesses,
   makeJournal,
   makeLifeLocks,
   makeMesh,
@@ -29,6 +31,7 @@ import { protocolMax, protocolMin } from './control-plane.js'
 import { Credentials } from './credentials.js'
 import { HlcKeeper } from './hlc-keeper.js'
 import { openIdentity } from './identity.js'
+import { loadModules } from './load-modules.js'
 import { makeLog } from './log.js'
 import { RunningNode } from './node.js'
 import type { NodeConfig, SkeinNode } from './node-api.js'
@@ -62,7 +65,10 @@ export function withDefaults(config: Partial<NodeConfig>): NodeConfig {
     preset: 'lan',
     role: 'worker',
     services: [],
-    maxAgents: 0,
+    maxAgents: 100,
+    allowExec: false,
+    load: [],
+    rebalance: 'auto',
     zone: '',
     region: '',
     labels: {},
@@ -97,6 +103,7 @@ export async function createNode(partial: Partial<NodeConfig> = {}): Promise<Ske
 }
 
 async function start(config: NodeConfig, undo: (() => Promise<unknown> | unknown)[]): Promise<SkeinNode> {
+  const modules = await loadModules(config.load)
   const mirrors = config.mirror.map((text) => makeMirror(text, config.mirrorTokenFile))
   const identity = openIdentity(config.dataDir, config.nodeId, makeLifeLocks())
   undo.push(() => {
@@ -166,9 +173,18 @@ async function start(config: NodeConfig, undo: (() => Promise<unknown> | unknown
     auditLog,
     link,
     log,
+    bootId,
+    makeProcesses: () =>
+      makeAgentProcesses({
+        dataDir: identity.dataDir,
+        nodeId,
+        onNote: (event, fields) => log('warn', event, fields),
+      }),
     shutDown: () => unwind(undo),
   })
   const running = node
+  for (const { definitions } of modules)
+    for (const definition of definitions) running.agents.define(definition)
   const httpAddress = config.http ? await serveHttp(config, advertised, running, credentials, log, undo) : ''
 
   const early: ControlToMain[] = []
@@ -203,10 +219,12 @@ async function start(config: NodeConfig, undo: (() => Promise<unknown> | unknown
   // What changed while the start was under way.
   credentials.onRekey(credentials.keys)
   for (const message of early) running.control(message)
+  running.controlStarted()
   // Who would not have us says so on the first connection, with the reason.
   for (const peer of config.peers) mesh.redial(peer)
   await running.active
   running.mirrorTo(mirrors)
+  for (const { setup } of modules) await setup(running)
   return running
 }
 
@@ -302,7 +320,13 @@ function controlSetup(config: NodeConfig, facts: SetupFacts): ControlSetup {
       membership: { ...timing.membership, allowSpecialAddresses: config.advertiseSpecial },
       lease: timing.lease,
       election: electionDefaults,
-      coordinator: { shards: config.shards, settleMs: timing.settleMs, movingMax: 64 },
+      coordinator: {
+        shards: config.shards,
+        settleMs: timing.settleMs,
+        movingMax: 64,
+        rebalance: config.rebalance === 'auto',
+      },
+      agents: { ...agentPlaneDefaults, rebalance: config.rebalance === 'auto' },
       evictAfterMs: timing.evictAfterMs,
       proveUnknownAfterMs: 300,
       aloneAfterMs: 1_000,

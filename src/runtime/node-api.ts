@@ -3,6 +3,10 @@
  * Times are ms since the epoch unless a name says otherwise; every promise that fails does so with a `SkeinError`.
  */
 import type { Epoch, NodeId, ShardId } from '../core/kernel/brand.js'
+import type { AgentsApi, BalancerApi } from './agents/api-types.js'
+
+export type * from './agents/api-types.js'
+
 import type { ErrorCode } from '../core/kernel/error.js'
 import type { Evidence, Lifecycle, MemberStatus, Role } from '../core/membership/member.js'
 
@@ -25,6 +29,8 @@ export interface NodeView {
   readonly status: 'online' | 'offline' | 'draining' | 'unknown'
   readonly healthy: boolean
   readonly maxAgents: number
+  /** That have a place there. */
+  readonly agents: number
   readonly shardsOwned: number
   readonly eventsPerSecond: number
   /** 0 … 100. */
@@ -252,6 +258,10 @@ export interface NodeOperation {
   readonly startedAtMs: number
   readonly deadlineMs: number
   readonly detail: string
+  /** Of a drain: what is still to move. */
+  readonly left: { readonly shards: number; readonly agents: number }
+  /** Of a drain: agents that no other node could take, and why. */
+  readonly blockers: readonly { readonly agent: string; readonly reason: string }[]
 }
 
 /** A call that changed something, or tried to. The names are those of the line in the audit log and of the HTTP answer. */
@@ -337,6 +347,8 @@ export interface SkeinNode extends AsyncDisposable {
       options?: ConsumeOptions,
     ): { stop(): Promise<void> }
   }
+  readonly agents: AgentsApi
+  readonly balancer: BalancerApi
   readonly leader: {
     get(): LeaderView | null
     /** Makes this node the leader. */
@@ -462,6 +474,12 @@ export interface NodeConfig {
   readonly role: Role
   readonly services: readonly string[]
   readonly maxAgents: number
+  /** Run processes for whoever may create agents. */
+  readonly allowExec: boolean
+  /** Modules that define agents, or export `setup(node)`. */
+  readonly load: readonly string[]
+  /** Whether what runs well is moved for the sake of balance. */
+  readonly rebalance: 'auto' | 'manual'
   readonly zone: string
   readonly region: string
   readonly labels: Readonly<Record<string, string>>

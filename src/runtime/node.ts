@@ -3,16 +3,19 @@ import { randomBytes } from 'node:crypto'
 import { SkeinError } from '../core/kernel/error.js'
 import { registrationPrefix } from '../core/kernel/registration.js'
 import { jsonEncode } from '../core/kernel/text.js'
+import { type ExternalRecord, externalPrefix } from '../core/node/candidates.js'
 import type { Alarm } from '../core/sharding/ownership-audit.js'
 import { shardOf } from '../core/sharding/shard-map.js'
+import type { AgentProcesses } from '../ports/agent-processes.js'
 import type { Journal } from '../ports/journal.js'
 import type { MirrorTarget } from '../ports/mirror.js'
 import type { FrameTransport } from '../ports/transport.js'
+import { Agents, agentFrames } from './agents/agents.js'
 import { Audit } from './audit.js'
 import type { AuditLog } from './audit-log.js'
 import { Consumer } from './consumers.js'
 import type { ControlLink } from './control-link.js'
-import { type ControlToMain, type ExternalRecord, externalPrefix } from './control-messages.js'
+import type { ControlToMain } from './control-messages.js'
 import { DataPlane } from './data-plane.js'
 import { checkQuery } from './event-checks.js'
 import { EventReader } from './event-reader.js'
@@ -66,6 +69,8 @@ export interface NodeParts {
   readonly clock: HlcKeeper
   readonly auditLog: AuditLog
   readonly link: ControlLink
+  readonly bootId: string
+  readonly makeProcesses: () => AgentProcesses
   readonly log: (
     level: 'debug' | 'info' | 'warn' | 'error',
     event: string,
@@ -85,6 +90,7 @@ export class RunningNode implements SkeinNode {
   private readonly feed = new Feed()
   private readonly leadership: Leadership
   private readonly operations: Operations
+  private readonly running: Agents
   private readonly retention: Retention
   private readonly mirrors: Mirror[] = []
   private readonly ownership: Ownership
@@ -95,6 +101,7 @@ export class RunningNode implements SkeinNode {
   private readonly timers: NodeJS.Timeout[] = []
   private journalHealth = { ok: true, detail: '', bytes: 0 }
   private stopping: Promise<void> | undefined
+  private quiet: Promise<void> = Promise.resolve()
   private finish: (end: { reason: string; error?: Error }) => void = () => {}
   private onStopped: () => void = () => {}
   private onActive: () => void = () => {}
@@ -105,7 +112,7 @@ export class RunningNode implements SkeinNode {
 
   constructor(parts: NodeParts) {
     this.parts = parts
-    this.roster = new Roster(parts.nodeId)
+    this.roster = new Roster(parts.nodeId, (id) => this.running.directory.agentsOf(id))
     this.ended = new Promise((resolve) => {
       this.finish = resolve
     })
@@ -179,10 +186,32 @@ export class RunningNode implements SkeinNode {
       alarm: (alarm) => this.ownershipAlarm(alarm),
       note: (level, event, fields) => parts.log(level, event, fields),
     })
+    this.running = new Agents({
+      nodeId: parts.nodeId,
+      bootId: parts.bootId,
+      zone: parts.config.zone,
+      region: parts.config.region,
+      allowExec: parts.config.allowExec,
+      link: parts.link,
+      journal: parts.journal,
+      currentLease: () => this.plane.currentLease(),
+      leaseDeadlineMs: () => parts.shared.leaseDeadlineMs,
+      node: (id) => this.roster.get(id),
+      nodes: () => this.roster.list(),
+      peerAddress: (id) => this.roster.peerAddress(id),
+      candidates: () => this.roster.candidates(),
+      strategy: () => this.roster.strategy,
+      request: (address, type, body, options) => parts.mesh.request(address, type, body, options),
+      publish: (stream, event) => this.events.publish(stream, event),
+      makeProcesses: parts.makeProcesses,
+      log: parts.log,
+    })
     this.operations = new Operations({
       link: parts.link,
       member: (id) => this.roster.get(id),
       shardMap: () => this.plane.shardMap,
+      agentsOf: (id) => this.running.directory.agentsOf(id),
+      blockers: (id) => this.running.blockers(id),
     })
     parts.clock.onTrouble = (detail) => parts.log('warn', 'clock.trouble', { detail })
     this.listen()
@@ -197,6 +226,8 @@ export class RunningNode implements SkeinNode {
         if (type === meshFrames.publish && reply !== undefined) this.plane.receive(body, reply)
         else if (type === meshFrames.read && reply !== undefined)
           void this.reader.answer(body).then(reply, reply)
+        else if (isAgentFrame(type) && reply !== undefined)
+          void this.running.answer(type, body).then(reply, reply)
         else if (type === meshFrames.sight && reply !== undefined) reply(pack(this.sight()))
         else if (type === meshFrames.audit && reply !== undefined)
           void this.audit.answer(body).then(reply, reply)
@@ -306,10 +337,15 @@ export class RunningNode implements SkeinNode {
     this.onFailed(new SkeinError(code as SkeinError['code'], detail))
   }
 
+  /** From now on the control plane listens. */
+  controlStarted(): void {
+    this.running.offer()
+  }
+
   /** A message from the control plane. */
   control(message: ControlToMain): void {
     const { link, log } = this.parts
-    if (link.settle(message)) return
+    if (link.settle(message) || this.running.control(message)) return
     switch (message.type) {
       case 'members':
         this.roster.update(message)
@@ -362,15 +398,19 @@ export class RunningNode implements SkeinNode {
       case 'stop_serving':
         this.leadership.end()
         this.plane.stopServing(message.reason)
+        this.quiet = this.running.stopServing(message.reason === 'leaving' ? 'leaving' : 'lost')
         break
       case 'relinquish':
-        this.plane.relinquish().then(
-          () => link.tell({ type: 'relinquished' }),
-          (error: unknown) => {
-            log('error', 'journal.close_failed', { detail: String(error) })
-            link.tell({ type: 'relinquished' })
-          },
-        )
+        // Nothing that rests on the lease may be left when its end is reported.
+        this.quiet
+          .then(() => this.plane.relinquish())
+          .then(
+            () => link.tell({ type: 'relinquished' }),
+            (error: unknown) => {
+              log('error', 'journal.close_failed', { detail: String(error) })
+              link.tell({ type: 'relinquished' })
+            },
+          )
         break
       case 'refused':
         this.onFailed(new SkeinError('cluster_mismatch', message.detail))
@@ -502,6 +542,14 @@ export class RunningNode implements SkeinNode {
       }
     },
     monitor: (id, onDown) => this.roster.monitor(id, onDown),
+  }
+
+  get agents(): SkeinNode['agents'] {
+    return this.running.api
+  }
+
+  get balancer(): SkeinNode['balancer'] {
+    return this.running.balancer
   }
 
   get clock(): SkeinNode['clock'] {
@@ -747,12 +795,18 @@ export class RunningNode implements SkeinNode {
     this.tails.close()
     this.ownership.close()
     this.operations.close()
+    this.running.close()
+    await this.running.stopServing('lost')
     this.plane.close()
     await this.parts.shutDown()
     this.parts.link.close()
     this.instruments.close()
     this.finish(error === undefined ? { reason } : { reason, error })
   }
+}
+
+function isAgentFrame(type: number): boolean {
+  return type === agentFrames.call || type === agentFrames.ask || type === agentFrames.state
 }
 
 function newEventId(): string {

@@ -8,11 +8,15 @@ import type { NodeOperation, NodeView } from './node-api.js'
 
 const keptMax = 200
 const checkMs = 100
+const blockersMax = 20
 
 export interface OperationsWorld {
   readonly link: ControlLink
   member(id: NodeId): NodeView | undefined
   shardMap(): ShardMap
+  agentsOf(id: NodeId): number
+  /** Agents there that nobody else could take. */
+  blockers(id: NodeId): readonly { readonly agent: string; readonly reason: string }[]
 }
 
 export class Operations {
@@ -31,7 +35,7 @@ export class Operations {
   async drain(nodeId: NodeId, deadlineMs: number): Promise<NodeOperation> {
     const node = this.require(nodeId)
     await this.intent(nodeId, { drain: true, cordon: node.cordoned })
-    const operation = this.add('drain', nodeId, deadlineMs, 'running', 'moving shards')
+    const operation = this.add('drain', nodeId, deadlineMs, 'running', 'begins')
     this.timer ??= setInterval(() => this.check(), checkMs)
     return operation
   }
@@ -94,6 +98,8 @@ export class Operations {
       startedAtMs: nowMs,
       deadlineMs: nowMs + deadlineMs,
       detail,
+      left: { shards: 0, agents: 0 },
+      blockers: [],
     }
     this.all.set(operation.id, operation)
     if (this.all.size > keptMax) this.all.delete(this.all.keys().next().value as string)
@@ -117,16 +123,26 @@ export class Operations {
   }
 
   private follow(operation: NodeOperation): void {
-    const node = this.world.member(operation.nodeId)
-    const left = this.world.shardMap().filter((a) => a.nodeId === operation.nodeId).length
-    if (node === undefined || node.status === 'offline') this.set(operation, 'done', 'the node is gone')
-    else if (left === 0) this.set(operation, 'done', 'every shard is owned by another node')
-    else if (Date.now() > operation.deadlineMs)
-      this.set(
-        operation,
-        'failed',
-        `${left} shards are still there at the deadline; the node stays draining, cancel with uncordon`,
-      )
-    else this.set(operation, 'running', `${left} shards to move`)
+    const { nodeId } = operation
+    const node = this.world.member(nodeId)
+    const shards = this.world.shardMap().filter((a) => a.nodeId === nodeId).length
+    const agents = this.world.agentsOf(nodeId)
+    const left = { shards, agents }
+    if (node === undefined || node.status === 'offline')
+      this.set({ ...operation, left, blockers: [] }, 'done', 'the node is gone')
+    else if (shards === 0 && agents === 0)
+      this.set({ ...operation, left, blockers: [] }, 'done', 'everything runs on other nodes')
+    else {
+      const blockers = agents === 0 ? [] : this.world.blockers(nodeId).slice(0, blockersMax)
+      const what = `${shards} shards and ${agents} agents`
+      if (Date.now() <= operation.deadlineMs)
+        this.set({ ...operation, left, blockers }, 'running', `${what} to move`)
+      else
+        this.set(
+          { ...operation, left, blockers },
+          'failed',
+          `${what} are still there at the deadline; the node stays draining, cancel with uncordon`,
+        )
+    }
   }
 }

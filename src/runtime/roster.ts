@@ -1,8 +1,11 @@
 /** Main's copy of who is in the cluster, as control last reported it, and those who wait for a node to go down. */
 
+import { defaultStrategy, type Strategy } from '../core/balancing/balancer.js'
+import type { Candidate } from '../core/balancing/candidate.js'
 import type { LeaderFact } from '../core/election/leader-election.js'
 import type { NodeId } from '../core/kernel/brand.js'
-import type { ControlToMain, ExternalRecord, MemberSnapshot, StoreHealthView } from './control-messages.js'
+import { type ExternalRecord, externalCandidate, memberCandidate } from '../core/node/candidates.js'
+import type { ControlToMain, MemberSnapshot, StoreHealthView } from './control-messages.js'
 import type { LeaderView, NodeView } from './node-api.js'
 import { externalView, memberView } from './views.js'
 
@@ -14,15 +17,19 @@ interface Monitor {
 
 export class Roster {
   readonly selfId: NodeId
+  private readonly agentsOf: (nodeId: NodeId) => number
   private members = new Map<NodeId, MemberSnapshot>()
   private externals = new Map<NodeId, ExternalRecord>()
   private readonly monitors = new Set<Monitor>()
   leader: LeaderFact | null = null
   store: StoreHealthView = { driver: '', identity: '', ok: false, detail: 'not open yet' }
   health = 0
+  strategy: Strategy = defaultStrategy
+  private capacityLost = false
 
-  constructor(selfId: NodeId) {
+  constructor(selfId: NodeId, agentsOf: (nodeId: NodeId) => number) {
     this.selfId = selfId
+    this.agentsOf = agentsOf
   }
 
   update(message: Extract<ControlToMain, { type: 'members' }>): void {
@@ -30,23 +37,39 @@ export class Roster {
     this.externals = new Map(message.externals.map((e) => [e.id, e]))
     this.store = message.store
     this.health = message.health
+    this.capacityLost = message.capacityLost
+    this.strategy = message.strategy
     for (const monitor of [...this.monitors]) this.check(monitor)
   }
 
   list(): NodeView[] {
     const nowMs = Date.now()
     const views = [...this.members.values()].map((m) =>
-      memberView(m, this.selfId, this.leader?.nodeId ?? null),
+      memberView(m, this.selfId, this.leader?.nodeId ?? null, this.agentsOf(m.record.nodeId)),
     )
-    for (const e of this.externals.values()) if (!this.members.has(e.id)) views.push(externalView(e, nowMs))
+    for (const e of this.externals.values())
+      if (!this.members.has(e.id)) views.push(externalView(e, nowMs, this.agentsOf(e.id)))
     return views.sort((a, b) => (a.id < b.id ? -1 : 1))
   }
 
   get(nodeId: NodeId): NodeView | undefined {
     const member = this.members.get(nodeId)
-    if (member !== undefined) return memberView(member, this.selfId, this.leader?.nodeId ?? null)
+    if (member !== undefined)
+      return memberView(member, this.selfId, this.leader?.nodeId ?? null, this.agentsOf(nodeId))
     const external = this.externals.get(nodeId)
-    return external === undefined ? undefined : externalView(external, Date.now())
+    return external === undefined ? undefined : externalView(external, Date.now(), this.agentsOf(nodeId))
+  }
+
+  /** For the balancer, in order of node id, without their agents. */
+  candidates(): Candidate[] {
+    const nowMs = Date.now()
+    const found = [...this.members.values()].map((m) => {
+      const c = memberCandidate(m, 0, this.capacityLost)
+      return c.refusal === '' && m.draining ? { ...c, refusal: 'it is draining' } : c
+    })
+    for (const e of this.externals.values())
+      if (!this.members.has(e.id)) found.push(externalCandidate(e, nowMs - e.heartbeat_at_ms, 0))
+    return found.sort((a, b) => (a.nodeId < b.nodeId ? -1 : 1))
   }
 
   external(nodeId: NodeId): ExternalRecord | undefined {

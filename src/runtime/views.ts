@@ -1,22 +1,22 @@
 /** From what control reports to what the API shows: the status table of DESIGN §4 in one place. */
 import type { NodeId } from '../core/kernel/brand.js'
-import type { ExternalRecord, MemberSnapshot } from './control-messages.js'
+import {
+  type ExternalRecord,
+  externalOfflineMs,
+  externalUnhealthyMs,
+  factsOf,
+} from '../core/node/candidates.js'
+import type { MemberSnapshot } from './control-messages.js'
 import type { NodeView, PeerView } from './node-api.js'
 
-/** External nodes: no heartbeat for this long, ms. */
-const externalUnhealthyMs = 90_000
-const externalOfflineMs = 180_000
-
-interface MemberFacts {
-  readonly hostname?: string
-  readonly max_agents?: number
-  readonly services?: readonly string[]
-  readonly labels?: Readonly<Record<string, string>>
-}
-
-export function memberView(m: MemberSnapshot, selfId: NodeId, leaderId: NodeId | null): NodeView {
+export function memberView(
+  m: MemberSnapshot,
+  selfId: NodeId,
+  leaderId: NodeId | null,
+  agents: number,
+): NodeView {
   const { record, telemetry } = m
-  const facts = parseFacts(record.facts)
+  const facts = factsOf(record)
   const isSelf = record.nodeId === selfId
   const { status, healthy } = statusOf(m)
   return {
@@ -35,6 +35,7 @@ export function memberView(m: MemberSnapshot, selfId: NodeId, leaderId: NodeId |
     status,
     healthy,
     maxAgents: facts.max_agents ?? 0,
+    agents,
     shardsOwned: telemetry.shardsOwned,
     eventsPerSecond: telemetry.eventsPerSecond,
     cpuUsage: telemetry.cpuPct,
@@ -75,7 +76,7 @@ export function peerStatus(view: NodeView): PeerView['status'] {
   return view.observed === 'suspect' ? 'suspected' : 'healthy'
 }
 
-export function externalView(e: ExternalRecord, nowMs: number): NodeView {
+export function externalView(e: ExternalRecord, nowMs: number, agents: number): NodeView {
   const silentMs = nowMs - e.heartbeat_at_ms
   const offline = silentMs > externalOfflineMs
   return {
@@ -94,6 +95,7 @@ export function externalView(e: ExternalRecord, nowMs: number): NodeView {
     status: offline ? 'offline' : 'online',
     healthy: silentMs <= externalUnhealthyMs,
     maxAgents: e.max_agents,
+    agents,
     shardsOwned: 0,
     eventsPerSecond: 0,
     cpuUsage: e.cpu_usage,
@@ -115,14 +117,5 @@ export function externalView(e: ExternalRecord, nowMs: number): NodeView {
     rttMs: 0,
     skewMs: 0,
     evicted: false,
-  }
-}
-
-function parseFacts(text: string): MemberFacts {
-  try {
-    return JSON.parse(text) as MemberFacts
-  } catch {
-    // A peer of another version: its other facts still count.
-    return {}
   }
 }

@@ -66,7 +66,7 @@ describe('what is said wrongly ends with 2', () => {
   test.each([
     [['frobnicate'], /unknown command/],
     [['nodes', 'show'], /missing required argument/],
-    [['start', '--load', 'x.js'], /unknown option '--load'/],
+    [['start', '--laod', 'x.js'], /unknown option '--laod'/],
     [['start', '--port', '70000', '--role', 'king'], /port.*0 to 65535[\s\S]*role.*worker, replica, standby/],
     [['start', '--peer', 'nowhere'], /host:port/],
     [['start', '--node-id', 'a', '--cluster', 'b'], /give one/],

@@ -129,6 +129,7 @@ class LocalCluster {
       String(node.peerPort),
       '--data-dir',
       join(dir, node.id),
+      '--allow-exec',
       '--log-format',
       'pretty',
     ]
