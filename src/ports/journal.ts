@@ -94,6 +94,19 @@ export interface CheckpointPage {
   readonly next: string | undefined
 }
 
+/** How far a group of consumers has come in a shard, and under which epoch that was saved. */
+export interface ConsumerPosition {
+  readonly group: string
+  readonly shard: ShardId
+  readonly epoch: Epoch
+  readonly offset: number
+}
+
+export interface PositionPage {
+  readonly positions: readonly ConsumerPosition[]
+  readonly next?: string
+}
+
 export interface JournalHealth {
   readonly ok: boolean
   readonly detail: string
@@ -129,8 +142,11 @@ export interface Journal extends AsyncDisposable {
   /**
    * From now on this process writes under `lease`. Makes its file. Closes what was open under an earlier lease. `fenced` for a lease
    * that this handle has closed: leases do not come back.
+   *
+   * `copies`: what is written under it is a copy of another journal's log, in which retention has left gaps: the offsets of an epoch rise, but
+   * need not go on without one. A repetition is refused as ever.
    */
-  openLease(lease: LeaseId): Promise<void>
+  openLease(lease: LeaseId, options?: { readonly copies?: boolean }): Promise<void>
   /** Ends writing under the lease: in-flight appends settle first; afterwards every append is refused as `fenced`. Idempotent. */
   closeLease(): Promise<void>
   /** Durable when it resolves: one commit for all groups, all or nothing. */
@@ -155,10 +171,7 @@ export interface Journal extends AsyncDisposable {
     window: { sinceMs: number; countMin: number; countMax: number },
   ): Promise<readonly IdRecord[]>
   /** Positions of consumers, kept beside the events, durable when it resolves. */
-  commitPositions(
-    lease: LeaseId,
-    positions: readonly { group: string; shard: ShardId; epoch: Epoch; offset: number }[],
-  ): Promise<void>
+  commitPositions(lease: LeaseId, positions: readonly ConsumerPosition[]): Promise<void>
   /**
    * Of each shard, 0 where none was saved. Whatever lease it was saved under: the highest epoch wins, then the highest offset. A file that
    * cannot be read is passed over.
@@ -197,6 +210,12 @@ export interface Journal extends AsyncDisposable {
    * 8 MiB of states. The empty name begins. Not made durable: for copying, of which the copy has to be.
    */
   listCheckpoints(after: string, limit: number): Promise<CheckpointPage>
+  /**
+   * The positions of all groups, one for each group and shard, in an order of the driver's own that does not change: at most `limit` (1 to
+   * 10,000) after `after`, which is a `next` of this journal; '' for the beginning. `next` is absent at the end. Unlike `readPositions` it
+   * rejects with `corrupt` where something cannot be read: this is for copies.
+   */
+  listPositions(after: string, limit: number): Promise<PositionPage>
   /**
    * Deletes old events written under the current lease, or under one that has ended and is sealed; returns how many. What an epoch ended with
    * may stay. Where the log ends is not forgotten. Checkpoints that count stay, those that others outrank may go.

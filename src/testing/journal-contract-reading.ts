@@ -1,7 +1,7 @@
 /** The part of the journal's contract about reading, positions and retention. */
 import assert from 'node:assert/strict'
 import { asEpoch, asLeaseId } from '../core/kernel/brand.js'
-import type { Journal, JournalEvent, Segment } from '../ports/journal.js'
+import type { Journal, JournalEvent, PositionPage, Segment } from '../ports/journal.js'
 import {
   e1,
   ids,
@@ -123,6 +123,41 @@ export function describeReading(test: Test): void {
 }
 
 export function describeHousekeeping(test: Test): void {
+  test('the positions of all groups are listed once each, in pages of any size', async (open) => {
+    const a = await open(l1)
+    const groups = ['', 'g', 'a\0b', '\uFFFD', '\u{10FFFF}', 'x'.repeat(3000)]
+    const saved = groups.flatMap((group, i) =>
+      [0, 3, 200].map((shard) => ({ group, shard, epoch: e1, offset: i + shard + 1 })),
+    )
+    await a.commitPositions(l1, saved)
+    await a.commitPositions(l1, [{ group: 'g', shard: 3, epoch: e1, offset: 99 }])
+    const b = await open(l2)
+    await b.commitPositions(l2, [
+      { group: 'g', shard: 0, epoch: asEpoch(2), offset: 1 },
+      { group: 'only here', shard: 1, epoch: asEpoch(4), offset: 7 },
+    ])
+    const expected = new Map(saved.map((p) => [`${p.shard} ${p.group}`, p]))
+    expected.set('3 g', { group: 'g', shard: 3, epoch: e1, offset: 99 })
+    expected.set('0 g', { group: 'g', shard: 0, epoch: asEpoch(2), offset: 1 })
+    expected.set('1 only here', { group: 'only here', shard: 1, epoch: asEpoch(4), offset: 7 })
+    for (const limit of [1, 4, 19, 10_000]) {
+      const found = new Map<string, unknown>()
+      let count = 0
+      for (let after: string | undefined = ''; after !== undefined; ) {
+        const page: PositionPage = await b.listPositions(after, limit)
+        assert.ok(page.positions.length <= limit)
+        for (const { group, shard, epoch, offset } of page.positions) {
+          found.set(`${shard} ${group}`, { group, shard, epoch, offset })
+          count++
+        }
+        after = page.next
+      }
+      assert.equal(count, expected.size)
+      assert.deepEqual(found, expected)
+    }
+    for (const limit of [0, 10_001]) await refused(b.listPositions('', limit), 'invalid_argument')
+  })
+
   test('retention by age drops the oldest, keeps offsets, and is seen as a hole', async (open) => {
     const journal = await open(l1)
     for (let i = 1; i <= 30; i++) {

@@ -1,6 +1,6 @@
 /** The part of the journal's contract about writing: durability, order, refusal, seals and fences. */
 import assert from 'node:assert/strict'
-import { asLeaseId } from '../core/kernel/brand.js'
+import { asEpoch, asLeaseId } from '../core/kernel/brand.js'
 import {
   e1,
   e2,
@@ -85,6 +85,55 @@ export function describeWriting(test: Test): void {
     await refused(journal.append(l1, [sampleGroup(1, 1, 0, numbered(0, 0))]), 'invalid_argument')
     await journal.append(l1, [sampleGroup(1, 1, 13, numbered(13, 13))])
     assert.deepEqual([...(await journal.lastOffsets([1, 2]))], [[1, 13]])
+  })
+
+  test('a copy may leave gaps, at the start of an epoch and within one append too, but repeats nothing', async (open) => {
+    const journal = await open()
+    await journal.openLease(l1, { copies: true })
+    await journal.append(l1, [
+      sampleGroup(1, 3, 10, numbered(10, 12)),
+      sampleGroup(1, 3, 20, numbered(20, 20)),
+      sampleGroup(2, 1, 7, numbered(7, 7)),
+    ])
+    await journal.append(l1, [sampleGroup(1, 3, 40, numbered(40, 41))])
+    for (const first of [41, 30, 20, 1])
+      await refused(
+        journal.append(l1, [sampleGroup(1, 3, first, numbered(first, first))]),
+        'invalid_argument',
+      )
+    await refused(journal.append(l1, [sampleGroup(1, 2, 50, numbered(50, 50))]), 'fenced')
+    await journal.append(l1, [sampleGroup(1, 5, 60, numbered(60, 60))])
+    assert.deepEqual(
+      (
+        await journal.seal(
+          l1,
+          [3, 5].map((epoch) => ({ shard: 1, epoch: asEpoch(epoch) })),
+        )
+      ).map((extent) => ({ ...extent })),
+      [
+        { shard: 1, epoch: 3, first: 10, last: 41 },
+        { shard: 1, epoch: 5, first: 60, last: 60 },
+      ],
+    )
+    await journal.close()
+
+    // Whoever goes on with it later says again that it is a copy.
+    const later = await open()
+    await later.openLease(l1, { copies: true })
+    await later.append(l1, [sampleGroup(2, 1, 9, numbered(9, 9))])
+    await later.openLease(l2)
+    await later.append(l2, [sampleGroup(2, 2, 10, numbered(10, 10))])
+    await refused(later.append(l2, [sampleGroup(2, 2, 12, numbered(12, 12))]), 'invalid_argument')
+    const segments = [segment(3, l1, 8, 45), segment(5, l1, 46, 60)]
+    const found = await readAll(later, { shard: 1, segments }, 2)
+    assert.deepEqual(
+      found.map((event) => [event.epoch, event.offset, event.id]),
+      [10, 11, 12, 20, 40, 41, 60].map((n) => [n === 60 ? 5 : 3, n, `e${n}`]),
+    )
+    assert.deepEqual(
+      ids(await readAll(later, { shard: 2, segments: [segment(1, l1, 1, 9), segment(2, l2, 10, 10)] })),
+      ['e7', 'e9', 'e10'],
+    )
   })
 
   test('one bad group refuses the whole append, and only that append', async (open) => {

@@ -30,6 +30,7 @@ import {
   journalLimits,
   requireGroups,
   requireLease,
+  requirePositionPage,
   requireReadRequest,
   requireSegments,
   type Tail,
@@ -40,10 +41,12 @@ import type {
   AppendGroup,
   Checkpoint,
   CheckpointPage,
+  ConsumerPosition,
   IdRecord,
   Journal,
   JournalHealth,
   LeaseFile,
+  PositionPage,
   ReadRequest,
   ReadResult,
   RetentionPolicy,
@@ -90,7 +93,7 @@ export class MemoryJournal implements Journal {
   readonly #state: MemoryJournalState
   readonly #queueEventsMax: number
   readonly #ended = new Set<LeaseId>()
-  #current: { readonly lease: LeaseId; readonly file: File } | undefined
+  #current: { readonly lease: LeaseId; readonly file: File; readonly isCopy: boolean } | undefined
   #queuedEvents = 0
   #closed = false
 
@@ -104,7 +107,7 @@ export class MemoryJournal implements Journal {
     return Promise.resolve()
   }
 
-  async openLease(lease: LeaseId): Promise<void> {
+  async openLease(lease: LeaseId, { copies = false } = {}): Promise<void> {
     this.#requireOpen()
     requireLease(lease)
     if (this.#current?.lease === lease) return
@@ -116,7 +119,7 @@ export class MemoryJournal implements Journal {
       records: new Map(),
     }
     this.#state.files.set(lease, file)
-    this.#current = { lease, file }
+    this.#current = { lease, file, isCopy: copies }
   }
 
   closeLease(): Promise<void> {
@@ -130,7 +133,11 @@ export class MemoryJournal implements Journal {
     requireGroups(groups)
     const count = groups.reduce((sum, group) => sum + group.events.length, 0)
     this.#requireRoom(count)
-    const tails = advance((shard) => file.shards.get(shard)?.tail, groups.map(extentOf))
+    const tails = advance(
+      (shard) => file.shards.get(shard)?.tail,
+      groups.map(extentOf),
+      this.#current?.isCopy,
+    )
     for (const [shard, tail] of tails) shardLog(file, shard).tail = tail
     for (const group of groups) store(shardLog(file, group.shard), group)
     await this.#commit(count)
@@ -212,10 +219,7 @@ export class MemoryJournal implements Journal {
     return found.reverse()
   }
 
-  async commitPositions(
-    lease: LeaseId,
-    positions: readonly { group: string; shard: ShardId; epoch: Epoch; offset: number }[],
-  ): Promise<void> {
+  async commitPositions(lease: LeaseId, positions: readonly ConsumerPosition[]): Promise<void> {
     const file = this.#writable(lease)
     for (const { group, shard, epoch, offset } of positions) {
       const name = `${shard} ${group}`
@@ -300,6 +304,26 @@ export class MemoryJournal implements Journal {
       const lapsed = mayLapse(record, nowMs) && found.every(({ forgottenAtMs }) => forgottenAtMs > 0)
       if (lapsed || found.some((other) => outranks(other, record))) file.records.delete(agent)
     }
+  }
+
+  async listPositions(after: string, limit: number): Promise<PositionPage> {
+    this.#requireOpen()
+    requirePositionPage(limit)
+    const best = new Map<string, Position>()
+    for (const { positions } of this.#state.files.values()) {
+      for (const [name, position] of positions) {
+        const before = best.get(name)
+        if (before === undefined || isNewerPosition(position, before)) best.set(name, position)
+      }
+    }
+    const names = [...best.keys()].filter((name) => name > after).sort()
+    const page = names.slice(0, limit)
+    const positions = page.map((name): ConsumerPosition => {
+      const space = name.indexOf(' ')
+      const position = best.get(name) as Position
+      return { group: name.slice(space + 1), shard: Number(name.slice(0, space)), ...position }
+    })
+    return names.length > limit ? { positions, next: page.at(-1) as string } : { positions }
   }
 
   async trim(policy: RetentionPolicy, nowMs: number, lease?: LeaseId): Promise<number> {

@@ -27,6 +27,8 @@ import type { Statement } from './session.js'
 
 export interface LeaseWriterOptions {
   readonly lease: LeaseId
+  /** What is written under it may leave gaps. */
+  readonly isCopy: boolean
   readonly identity: string
   readonly connector: Connector
   readonly tables: Tables
@@ -134,7 +136,8 @@ export class LeaseWriter {
     for (const entry of entries) {
       try {
         for (const block of entry) if (this.#sealed.has(nameOf(block))) throw sealedError(this.lease, block)
-        const after = advance((shard) => tails.get(shard) ?? this.#tails.get(shard), entry)
+        const tailOf = (shard: ShardId): Tail | undefined => tails.get(shard) ?? this.#tails.get(shard)
+        const after = advance(tailOf, entry, this.#options.isCopy)
         for (const [shard, tail] of after) tails.set(shard, tail)
         for (const block of entry) blocks.push(block)
         results.push(null)

@@ -1,24 +1,19 @@
 /** Positions of consumers: one row per group and shard. The highest epoch wins, then the highest offset, whoever writes last. */
-import type { Epoch, LeaseId, ShardId } from '../../core/kernel/brand.js'
+import { asEpoch, type LeaseId, type ShardId } from '../../core/kernel/brand.js'
+import { SkeinError } from '../../core/kernel/error.js'
 import { isNewerPosition } from '../../engines/journal/rules.js'
+import type { ConsumerPosition, PositionPage } from '../../ports/journal.js'
 import { byteaArray, int8Array } from './arrays.js'
 import type { Connection } from './connector.js'
 import { keyOf, type Tables } from './schema.js'
-
-export interface Position {
-  readonly group: string
-  readonly shard: ShardId
-  readonly epoch: Epoch
-  readonly offset: number
-}
 
 export async function writePositions(
   { session }: Connection,
   { position }: Tables,
   lease: LeaseId,
-  positions: readonly Position[],
+  positions: readonly ConsumerPosition[],
 ): Promise<void> {
-  const newest = new Map<string, Position>()
+  const newest = new Map<string, ConsumerPosition>()
   for (const one of positions) {
     const name = `${one.shard} ${one.group}`
     const before = newest.get(name)
@@ -65,4 +60,35 @@ export async function readPositions(
   )
   const found = new Map(rows.map((row) => [row.shard as ShardId, row.position as number]))
   return new Map(shards.map((shard) => [shard, found.get(shard) ?? 0]))
+}
+
+/** In the order of the primary key. Errors: `invalid_argument`. */
+export async function listPositions(
+  { session }: Connection,
+  { position }: Tables,
+  after: string,
+  limit: number,
+): Promise<PositionPage> {
+  const [, afterShard = '-1', afterKey = ''] = /^(\d{1,9}) ([0-9a-f]{64})$/.exec(after) ?? []
+  if (after !== '' && afterKey === '')
+    throw new SkeinError('invalid_argument', `"${after}" is no place in the list of positions`)
+  const { rows } = await session.run(
+    'read',
+    {
+      text: `SELECT consumer_key, shard, consumer, epoch, position FROM ${position}
+        WHERE (consumer_key, shard) > ($1::bytea, $2::int8) ORDER BY consumer_key, shard LIMIT $3::int8`,
+    },
+    [Buffer.from(afterKey, 'hex'), Number(afterShard), limit + 1],
+  )
+  const positions = rows.slice(0, limit).map(
+    (row): ConsumerPosition => ({
+      group: (row.consumer as Buffer).toString(),
+      shard: row.shard as ShardId,
+      epoch: asEpoch(row.epoch as number),
+      offset: row.position as number,
+    }),
+  )
+  const last = rows[limit - 1]
+  if (rows.length <= limit || last === undefined) return { positions }
+  return { positions, next: `${last.shard} ${(last.consumer_key as Buffer).toString('hex')}` }
 }

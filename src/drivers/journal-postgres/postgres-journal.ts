@@ -27,6 +27,7 @@ import {
   journalClosed,
   requireGroups,
   requireLease,
+  requirePositionPage,
   requireReadRequest,
   requireSegments,
 } from '../../engines/journal/rules.js'
@@ -34,10 +35,12 @@ import type {
   AppendGroup,
   Checkpoint,
   CheckpointPage,
+  ConsumerPosition,
   IdRecord,
   Journal,
   JournalHealth,
   LeaseFile,
+  PositionPage,
   ReadRequest,
   ReadResult,
   RetentionPolicy,
@@ -48,7 +51,7 @@ import { type Connection, Connector } from './connector.js'
 import { highestEpochs, storedBytes } from './figures.js'
 import { LeaseWriter } from './lease-writer.js'
 import { Pool } from './pool.js'
-import { type Position, readPositions, writePositions } from './positions.js'
+import { listPositions, readPositions, writePositions } from './positions.js'
 import { Reading } from './reading.js'
 import { Retention } from './retention.js'
 import { openSchema, type Tables, tablesIn } from './schema.js'
@@ -144,7 +147,7 @@ export class PostgresJournal implements Journal {
     }
   }
 
-  async openLease(lease: LeaseId): Promise<void> {
+  async openLease(lease: LeaseId, { copies = false } = {}): Promise<void> {
     requireLease(lease)
     if (lease.includes('\0'))
       throw new SkeinError('invalid_argument', 'a lease id with a NUL cannot be stored')
@@ -154,6 +157,7 @@ export class PostgresJournal implements Journal {
     await this.#endLease()
     const writer = new LeaseWriter({
       lease,
+      isCopy: copies,
       identity: this.#identity,
       connector: this.#connector,
       tables: this.#tables,
@@ -229,7 +233,7 @@ export class PostgresJournal implements Journal {
     return await this.#call((connection) => this.#reading.recentIds(connection, shard, segments, window))
   }
 
-  async commitPositions(lease: LeaseId, positions: readonly Position[]): Promise<void> {
+  async commitPositions(lease: LeaseId, positions: readonly ConsumerPosition[]): Promise<void> {
     this.#requireWriting(lease)
     if (positions.length === 0) return
     await this.#call((connection) => writePositions(connection, this.#tables, lease, positions))
@@ -260,6 +264,12 @@ export class PostgresJournal implements Journal {
     this.#requireOpen()
     requirePage(after, limit)
     return await this.#call((connection) => this.#checkpoints.list(connection, after, limit))
+  }
+
+  async listPositions(after: string, limit: number): Promise<PositionPage> {
+    this.#requireOpen()
+    requirePositionPage(limit)
+    return await this.#call((connection) => listPositions(connection, this.#tables, after, limit))
   }
 
   async trim(policy: RetentionPolicy, nowMs: number, lease?: LeaseId): Promise<number> {

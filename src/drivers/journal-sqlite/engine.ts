@@ -28,6 +28,7 @@ import type {
   CheckpointPage,
   JournalHealth,
   LeaseFile,
+  PositionPage,
   ReadRequest,
   ReadResult,
   RetentionPolicy,
@@ -77,6 +78,8 @@ export class JournalEngine {
   >()
   readonly #checkpoints: Checkpoints
   #lease: LeaseId | undefined
+  /** What is written under the lease may leave gaps. */
+  #isCopy = false
   /** Undefined while no lease is open, and after an I/O error until it is opened again. */
   #writer: Writer | undefined
 
@@ -92,13 +95,14 @@ export class JournalEngine {
     return { identity }
   }
 
-  openLease(lease: LeaseId): void {
+  openLease(lease: LeaseId, isCopy = false): void {
     requireLease(lease)
     if (this.#lease === lease) return
     this.closeLease()
     this.#closeReader(lease)
     this.#writer = this.#openWriter(lease)
     this.#lease = lease
+    this.#isCopy = isCopy
   }
 
   closeLease(): void {
@@ -129,7 +133,7 @@ export class JournalEngine {
       const blocks: Block[] = []
       for (let i = 0; i < count; i++) blocks.push(all.next().value as Block)
       try {
-        const tails = advance((shard) => after.get(shard) ?? writer.tails.get(shard), blocks)
+        const tails = advance((shard) => after.get(shard) ?? writer.tails.get(shard), blocks, this.#isCopy)
         for (const [shard, tail] of tails) after.set(shard, tail)
         for (const block of blocks) accepted.push(block)
         results.push(null)
@@ -279,6 +283,29 @@ export class JournalEngine {
       return { next }
     })
     return step?.next
+  }
+
+  /** In the order of group (as bytes) and shard. A page looks at every file. */
+  listPositions(after: string, limit: number): PositionPage {
+    const cursor = readCursor(after)
+    const best = new Map<string, Position>()
+    const ordered: { readonly name: Buffer; readonly position: Position }[] = []
+    for (const lease of leasesIn(this.#options.directory)) {
+      // One more than asked: whoever is beyond a file's page cannot be below the end of ours.
+      for (const found of this.#use(lease, (file) => file.positionsAfter(cursor, limit + 1)) ?? []) {
+        const key = `${found.shard} ${found.group}`
+        const before = best.get(key)
+        if (before !== undefined && !isNewerPosition(found, before)) continue
+        best.set(key, found)
+      }
+    }
+    for (const position of best.values()) ordered.push({ name: Buffer.from(position.group), position })
+    ordered.sort((a, b) => a.name.compare(b.name) || a.position.shard - b.position.shard)
+    const page = ordered.slice(0, limit).map(({ position }) => position)
+    const last = page.at(-1)
+    return ordered.length > limit && last !== undefined
+      ? { positions: page, next: writeCursor(last) }
+      : { positions: page }
   }
 
   /**
@@ -521,6 +548,19 @@ export class JournalEngine {
     }
     return classified
   }
+}
+
+/** `<shard> <group in base64url>`. Errors: `invalid_argument`. */
+function readCursor(cursor: string): { readonly name: Uint8Array; readonly shard: number } {
+  if (cursor === '') return { name: new Uint8Array(0), shard: -1 }
+  const [, shard, name] = /^(\d{1,9}) ([\w-]*)$/.exec(cursor) ?? []
+  if (shard === undefined || name === undefined)
+    throw new SkeinError('invalid_argument', `"${cursor}" is no place in the list of positions`)
+  return { name: Buffer.from(name, 'base64url'), shard: Number(shard) }
+}
+
+function writeCursor({ group, shard }: Position): string {
+  return `${shard} ${Buffer.from(group).toString('base64url')}`
 }
 
 /** The first block of every epoch that the file does not know yet. */

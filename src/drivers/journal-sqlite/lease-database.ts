@@ -50,6 +50,13 @@ export interface Position {
   readonly offset: number
 }
 
+interface RawPosition {
+  name: Uint8Array
+  shard: ShardId
+  epoch: Epoch
+  offset: number
+}
+
 export interface ShardEpoch {
   readonly shard: ShardId
   readonly epoch: number
@@ -281,14 +288,20 @@ export class LeaseDatabase {
     ) as { shard: ShardId; epoch: number; offset: number }[]
   }
 
+  /** In the order of group (as bytes) and shard. */
+  positionsAfter(
+    { name, shard }: { readonly name: Uint8Array; readonly shard: number },
+    count: number,
+  ): Position[] {
+    const rows = this.#sql(
+      'SELECT name, shard, epoch, offset FROM @.position WHERE (name, shard) > (?, ?) ORDER BY name, shard LIMIT ?',
+    ).all(name, shard, count) as RawPosition[]
+    return rows.map(toPosition)
+  }
+
   positions(): Position[] {
-    const rows = this.#sql('SELECT name, shard, epoch, offset FROM @.position').all() as {
-      name: Uint8Array
-      shard: ShardId
-      epoch: Epoch
-      offset: number
-    }[]
-    return rows.map(({ name, ...position }) => ({ group: Buffer.from(name).toString(), ...position }))
+    const rows = this.#sql('SELECT name, shard, epoch, offset FROM @.position').all() as RawPosition[]
+    return rows.map(toPosition)
   }
 
   newestAtMs(): number {
@@ -345,6 +358,10 @@ export class LeaseDatabase {
   #sql(text: string): Statement {
     return this.#attachments.statement(text.replaceAll('@', this.#alias))
   }
+}
+
+function toPosition({ name, ...position }: RawPosition): Position {
+  return { group: Buffer.from(name).toString(), ...position }
 }
 
 function toRow(shard: ShardId, epoch: Epoch, raw: RawRow): Row {

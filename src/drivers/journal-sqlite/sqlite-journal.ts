@@ -18,6 +18,7 @@ import {
   journalClosed,
   requireGroups,
   requireLease,
+  requirePositionPage,
   requireReadRequest,
   requireSegments,
 } from '../../engines/journal/rules.js'
@@ -25,10 +26,12 @@ import type {
   AppendGroup,
   Checkpoint,
   CheckpointPage,
+  ConsumerPosition,
   IdRecord,
   Journal,
   JournalHealth,
   LeaseFile,
+  PositionPage,
   ReadRequest,
   ReadResult,
   RetentionPolicy,
@@ -126,14 +129,14 @@ export class SqliteJournal implements Journal {
     }
   }
 
-  async openLease(lease: LeaseId): Promise<void> {
+  async openLease(lease: LeaseId, { copies = false } = {}): Promise<void> {
     requireLease(lease)
     if (this.#lease === lease) return
     if (this.#ended.has(lease)) throw fenced(lease)
     const { queue } = this.#open()
     this.#endLease()
     await queue.idle()
-    await this.#call('openLease', [lease])
+    await this.#call('openLease', [lease, copies])
     this.#lease = lease
   }
 
@@ -197,10 +200,7 @@ export class SqliteJournal implements Journal {
     return newestFirst.reverse()
   }
 
-  async commitPositions(
-    lease: LeaseId,
-    positions: readonly { group: string; shard: ShardId; epoch: Epoch; offset: number }[],
-  ): Promise<void> {
+  async commitPositions(lease: LeaseId, positions: readonly ConsumerPosition[]): Promise<void> {
     const { queue } = this.#writing(lease)
     if (positions.length > 0) await queue.add(lease, { positions })
   }
@@ -229,6 +229,11 @@ export class SqliteJournal implements Journal {
   async listCheckpoints(after: string, limit: number): Promise<CheckpointPage> {
     requirePage(after, limit)
     return await this.#call('listCheckpoints', [after, limit])
+  }
+
+  async listPositions(after: string, limit: number): Promise<PositionPage> {
+    requirePositionPage(limit)
+    return await this.#call('listPositions', [after, limit])
   }
 
   async trim(policy: RetentionPolicy, nowMs: number, lease?: LeaseId): Promise<number> {

@@ -53,12 +53,13 @@ export function requireGroups(groups: readonly AppendGroup[]): void {
 /**
  * Checks what one append adds against the tails of the file and returns the tails as they are afterwards, only of the
  * shards concerned. Within an epoch offsets go on without a gap; a new epoch may begin anywhere, also below the old
- * one's end: what a lease wrote past its seal does not count. Errors: `invalid_argument`, `fenced` (an epoch older
- * than one already written).
+ * one's end: what a lease wrote past its seal does not count. In a copy an epoch's offsets may leave gaps. Errors:
+ * `invalid_argument`, `fenced` (an epoch older than one already written).
  */
 export function advance(
   tailOf: (shard: ShardId) => Tail | undefined,
   extents: Iterable<Extent>,
+  isCopy = false,
 ): Map<ShardId, Tail> {
   const after = new Map<ShardId, Tail>()
   for (const { shard, epoch, first, last } of extents) {
@@ -68,13 +69,17 @@ export function advance(
         details: { shard, epoch, writtenEpoch: tail.epoch },
       })
     }
-    if (tail !== undefined && epoch === tail.epoch && first !== tail.last + 1) {
-      throw invalid(`shard ${shard} ends at ${tail.last}; offset ${first} would leave a gap or repeat`, {
-        shard,
-        epoch,
-        firstOffset: first,
-        last: tail.last,
-      })
+    const isNext = tail === undefined || epoch > tail.epoch || first === tail.last + 1
+    if (!isNext && !(isCopy && first > (tail?.last ?? 0))) {
+      throw invalid(
+        `shard ${shard} ends at ${tail?.last}; offset ${first} would ${isCopy ? 'repeat' : 'leave a gap or repeat'}`,
+        {
+          shard,
+          epoch,
+          firstOffset: first,
+          last: tail?.last,
+        },
+      )
     }
     after.set(shard, { epoch, last })
   }
@@ -157,6 +162,14 @@ export interface DedupeSpan {
 /** Going from the newest backwards: does the window still want this one, after `count` newer ones? */
 export function wantsId(span: DedupeSpan, count: number, atMs: number): boolean {
   return count < span.countMax && (count < span.countMin || atMs >= span.sinceMs)
+}
+
+export const positionPageMax = 10_000
+
+/** Errors: `invalid_argument`. */
+export function requirePositionPage(limit: number): void {
+  requireCount('limit', limit, 1)
+  if (limit > positionPageMax) throw invalid(`limit ${limit} is above ${positionPageMax}`, { limit })
 }
 
 /** Which of two consumer positions counts: the higher epoch, then the higher offset. */
