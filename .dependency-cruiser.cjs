@@ -101,7 +101,7 @@ module.exports = {
     {
       name: 'cli-sees-config-and-contract',
       severity: 'error',
-      from: { path: '^src/cli/', pathNot: '^src/cli/commands/(start|up|doctor)\\.ts$' },
+      from: { path: '^src/cli/', pathNot: '^src/cli/commands/(start|up|doctor|carry)\\.ts$' },
       to: {
         path: '^src/',
         pathNot: `^src/(cli|config|keys)/|^src/http/contract\\.ts$|${core}(kernel/|version\\.ts$)`,
@@ -110,7 +110,7 @@ module.exports = {
     {
       name: 'start-and-up-compose-nodes',
       severity: 'error',
-      from: { path: '^src/cli/commands/(start|up|doctor)\\.ts$' },
+      from: { path: '^src/cli/commands/(start|up|doctor|carry)\\.ts$' },
       to: {
         path: '^src/',
         pathNot: `^src/(cli|config|keys|runtime)/|^src/http/contract\\.ts$|${core}(kernel/|version\\.ts$)`,

@@ -3,6 +3,7 @@ import { Command, CommanderError } from 'commander'
 import { version } from '../core/version.js'
 import { addAgents } from './commands/agents.js'
 import { addAudit } from './commands/audit.js'
+import { addCarry } from './commands/carry.js'
 import { addCluster } from './commands/cluster.js'
 import { addDoctor } from './commands/doctor.js'
 import { addEvents } from './commands/events.js'
@@ -24,6 +25,7 @@ export async function main(argv: readonly string[]): Promise<void> {
   addEvents(program)
   addAgents(program)
   addDoctor(program)
+  addCarry(program)
   addAudit(program)
   addKeys(program)
   program

@@ -6,9 +6,10 @@
 import { SkeinError } from '../core/kernel/error.js'
 import { formatKey, formatTrouble } from '../core/kernel/format.js'
 import { jsonDecode, jsonEncode } from '../core/kernel/text.js'
+import { carryKey, markTrouble, readMark } from './carry/carry-marks.js'
 import type { StoreLink } from './store-link.js'
 
-const recordKey = 'cluster/record'
+export const recordKey = 'cluster/record'
 
 export interface ClusterFacts {
   readonly clusterName: string
@@ -19,14 +20,15 @@ export interface ClusterFacts {
   readonly shards: number
 }
 
-interface ClusterRecord {
+export interface ClusterRecord {
   readonly journal: string
   readonly journal_driver: string
   readonly shards: number
   readonly by: string
 }
 
-/** Writes the record if there is none. Errors: `store_mismatch`, `bad_config`, `incompatible`, and what the store throws. */
+/** Writes the record if there is none. Errors: `store_mismatch`, `bad_config`, `incompatible`, `conflict` (the state is
+ * being carried, or was carried elsewhere), and what the store throws. */
 export async function admit(link: StoreLink, facts: ClusterFacts): Promise<void> {
   const record: ClusterRecord = {
     journal: facts.journalIdentity,
@@ -35,7 +37,7 @@ export async function admit(link: StoreLink, facts: ClusterFacts): Promise<void>
     by: facts.nodeId,
   }
   const { results } = await link.transact({
-    if: [{ key: recordKey, target: 'createRev', op: '=', value: 0n }],
+    if: [recordKey, carryKey].map((key) => ({ key, target: 'createRev', op: '=', value: 0n }) as const),
     then: [
       { type: 'put', key: recordKey, value: jsonEncode({ v: 1, ...record }) },
       { type: 'get', key: formatKey },
@@ -43,12 +45,17 @@ export async function admit(link: StoreLink, facts: ClusterFacts): Promise<void>
     else: [
       { type: 'get', key: formatKey },
       { type: 'get', key: recordKey },
+      { type: 'get', key: carryKey },
     ],
   })
+  const valueAt = (key: string): Uint8Array | undefined =>
+    results.map((r) => r.kv).find((found) => found?.key === key)?.value
   const stored = (key: string): unknown => {
-    const kv = results.map((r) => r.kv).find((found) => found?.key === key)
-    return kv === undefined || kv === null ? undefined : jsonDecode(kv.value)
+    const value = valueAt(key)
+    return value === undefined ? undefined : jsonDecode(value)
   }
+  const mark = readMark(valueAt(carryKey))
+  if (mark !== undefined) throw markTrouble(facts.clusterName, mark)
   const format = stored(formatKey) as { level?: number } | undefined
   const trouble = formatTrouble(Number(format?.level ?? 1))
   if (trouble !== undefined) throw new SkeinError('incompatible', trouble)

@@ -57,26 +57,55 @@ export function makeGuardRenewals(options: GuardRenewalsOptions): GuardRenewals 
   return new GuardRenewalSender(options)
 }
 
-function makeStore(
-  setup: ControlSetup,
-  onNote: (event: string, fields: Record<string, unknown>, level?: 'info' | 'warn' | 'error') => void,
-): Store {
-  const { store: url, bind, peerAddress, keys, diskPath } = setup
+type StoreNote = (event: string, fields: Record<string, unknown>, level?: 'info' | 'warn' | 'error') => void
+
+/** The URL, and what one that the node runs itself needs to know of the node. */
+interface StorePlace {
+  readonly url: string
+  readonly clusterName: string
+  readonly peerAddress: string
+  readonly bindHost: string
+  readonly peers: readonly string[]
+  readonly cookies: readonly Uint8Array[]
+  readonly dataDir: string
+}
+
+function makeStore({ peerAddress: address, ...place }: StorePlace, onNote: StoreNote): Store {
+  const { url } = place
   if (/^etcds?:/.test(url)) return new EtcdStore(parseEtcdUrl(url))
   if (!url.startsWith('etcd+managed:')) return new SqliteStore({ path: resolve(pathOf(url, 'store')) })
-  const { clusterName, seeds } = setup.options
-  const makeStore = (target: EtcdTarget) => new EtcdStore(target)
   return new ManagedStore({
-    url,
-    clusterName,
-    address: peerAddress,
-    bindHost: bind.host,
-    peers: seeds,
-    cookies: keys.cookies,
-    dataDir: resolve(diskPath),
-    makeStore,
+    ...place,
+    address,
+    dataDir: resolve(place.dataDir),
+    makeStore: (target: EtcdTarget) => new EtcdStore(target),
     onNote,
   })
+}
+
+function makeStoreOf(setup: ControlSetup, onNote: StoreNote): Store {
+  const { store: url, bind, peerAddress, keys, diskPath: dataDir } = setup
+  const { clusterName, seeds: peers } = setup.options
+  const { cookies } = keys
+  return makeStore({ url, clusterName, peerAddress, bindHost: bind.host, peers, cookies, dataDir }, onNote)
+}
+
+/** A store by its URL, for a program that is no node but has a node's configuration. Throws `bad_config`. */
+export function makeStoreAt(
+  url: string,
+  config: NodeConfig,
+  cookies: readonly Uint8Array[],
+  onNote: StoreNote,
+): Store {
+  const { clusterName, peerHost: bindHost, peers, dataDir } = config
+  return makeStore(
+    { url, clusterName, peerAddress: peerAddressOf(config), bindHost, peers, cookies, dataDir },
+    onNote,
+  )
+}
+
+function peerAddressOf({ advertise, peerHost, peerPort }: NodeConfig): string {
+  return formatAddress(advertise?.replace(/:\d+$/, '') ?? peerHost, peerPort)
 }
 
 /** What a person should know about the store of this configuration. Never throws. */
@@ -88,7 +117,7 @@ export async function checkStore(config: NodeConfig): Promise<readonly Check[]> 
       return await checkManagedEtcd({
         url,
         clusterName: config.clusterName,
-        address: formatAddress(config.advertise?.replace(/:\d+$/, '') ?? config.peerHost, config.peerPort),
+        address: peerAddressOf(config),
         bindHost: config.peerHost,
         peers: config.peers,
         cookies: [],
@@ -197,7 +226,7 @@ export function makeControlPlane(setup: ControlSetup, post: (message: ControlToM
   return new ControlPlane(
     setup,
     {
-      store: makeStore(setup, onNote),
+      store: makeStoreOf(setup, onNote),
       ...makeControlTransports(setup, onNote),
       lifeLocks: makeLifeLocks(),
       discovery: setup.discover.map(makeDiscovery),

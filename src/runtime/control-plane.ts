@@ -114,7 +114,6 @@ export class ControlPlane {
   async start(): Promise<void> {
     const { drivers, setup } = this
     await drivers.store.open()
-    await this.rekey(setup.keys)
     const { options } = setup
     const { clusterName, nodeId, coordinator } = options
     const { journalIdentity, journalDriver } = setup
@@ -125,6 +124,7 @@ export class ControlPlane {
       journalDriver,
       shards: coordinator.shards,
     })
+    await this.rekey(setup.keys)
     await this.discoverer.look()
     const controlStream = await drivers.streams.open({
       clusterName: options.clusterName,
