@@ -24,6 +24,7 @@ import type { FrameTransport } from '../ports/transport.js'
 import type { HlcKeeper } from './hlc-keeper.js'
 import { monotonicMs } from './host-clock.js'
 import { meshFrames, packOutcomes, packPublish, unpackOutcomes, unpackPublish } from './mesh-frames.js'
+import { pause } from './pause.js'
 import type { SharedState } from './shared-state.js'
 
 export interface DataPlaneWorld {
@@ -59,6 +60,8 @@ interface OpenShard {
 
 const forwardTimeoutMsMax = 3_000
 const appendTroubleEveryMs = 1_000
+const journalRetryMs = 250
+const journalMayReturn: ReadonlySet<string> = new Set(['unavailable', 'timeout', 'disk_full', 'overloaded'])
 
 export class DataPlane {
   readonly writer: ShardWriter
@@ -67,6 +70,7 @@ export class DataPlane {
   private readonly opened = new Map<ShardId, OpenShard>()
   private map: ShardMap = []
   private lease: LeaseId | null = null
+  private journalOpening: Promise<void> = Promise.resolve()
   private wakeTimer: NodeJS.Timeout | undefined
   private wakeAtMs = Number.POSITIVE_INFINITY
   private readonly forwards = new Set<{
@@ -121,9 +125,26 @@ export class DataPlane {
     this.publisher.routesChanged()
   }
 
-  async journalOpen(lease: LeaseId): Promise<void> {
+  /** Shards wait for it. A journal that is away is asked again for as long as the lease is ours. */
+  journalOpen(lease: LeaseId): Promise<void> {
     this.lease = lease
-    await this.world.journal.openLease(lease)
+    this.journalOpening = this.openJournal(lease)
+    return this.journalOpening
+  }
+
+  private async openJournal(lease: LeaseId): Promise<void> {
+    for (;;) {
+      try {
+        await this.world.journal.openLease(lease)
+        return
+      } catch (error) {
+        const mayPass = isSkeinError(error) && journalMayReturn.has(error.code)
+        if (!mayPass || this.lease !== lease || this.closed) throw error
+        this.journalTrouble = `${error.code}: ${error.message}`
+        this.tellTrouble('journal.open_failed', error.code, error.message)
+        await pause(journalRetryMs)
+      }
+    }
   }
 
   async seal(wanted: readonly SealWanted[]): Promise<readonly SealFound[]> {
@@ -161,6 +182,8 @@ export class DataPlane {
       countMax: dedupeDefaults.idsMax,
     }
     const ids = sealed.length === 0 ? [] : await this.world.journal.recentIds(shard, sealed, window)
+    // A shard that is open takes events, and they must have somewhere to go.
+    await this.journalOpening
     if (this.allowedEpoch(shard) !== epoch || this.closed) return
     this.opened.set(shard, { epoch, lease, sealed, firstOffset: sealedTo + 1 })
     this.writer.open(
@@ -194,6 +217,8 @@ export class DataPlane {
   }
 
   async relinquish(): Promise<void> {
+    // `stopServing` came before: it tries no more. Why it failed was told then.
+    await this.journalOpening.catch(() => undefined)
     await this.world.journal.closeLease()
   }
 
@@ -289,7 +314,7 @@ export class DataPlane {
       const code = isSkeinError(error) ? error.code : 'internal'
       const detail = error instanceof Error ? error.message : String(error)
       this.journalTrouble = `${code}: ${detail}`
-      this.tellAppendFailed(code, detail)
+      this.tellTrouble('journal.append_failed', code, detail)
       const certain =
         code === 'disk_full' ||
         code === 'overloaded' ||
@@ -305,8 +330,8 @@ export class DataPlane {
     this.announce(groups)
   }
 
-  /** While the journal is away every commit fails: one line a second of one kind, with how many it stands for. */
-  private tellAppendFailed(code: string, detail: string): void {
+  /** While the journal is away everything fails: one line a second of one kind, with how many it stands for. */
+  private tellTrouble(event: string, code: string, detail: string): void {
     const told = this.appendTrouble
     const nowMs = monotonicMs()
     if (told.code === code && nowMs - told.atMs < appendTroubleEveryMs) {
@@ -314,7 +339,7 @@ export class DataPlane {
       return
     }
     const level = code === 'disk_full' || code === 'corrupt' ? 'error' : 'warn'
-    this.world.note(level, 'journal.append_failed', { code, detail, since_last: told.more + 1 })
+    this.world.note(level, event, { code, detail, since_last: told.more + 1 })
     this.appendTrouble = { code, atMs: nowMs, more: 0 }
   }
 

@@ -201,33 +201,59 @@ export async function proveShard(
 ): Promise<ShardProof> {
   const { source, target, signal } = journals
   const { shard } = there
-  const ours = eventsOf(pages({ source: target, signal }, shard, here.segments, 0))
+  const ours = new Events(pages({ source: target, signal }, shard, here.segments, 0))
   const hash = createHash('sha256')
   let events = 0
   let first = 0
   let last = 0
   for await (const page of pages({ source, signal }, shard, there.segments, 0)) {
+    let text = ''
     for (const event of page) {
-      const text = canonical(event)
-      const other = (await ours.next()).value
-      if (other === undefined || canonical(other) !== text) throw differs(shard, event, other)
-      hash.update(text)
-      events++
-      if (first === 0) first = event.offset
-      last = event.offset
+      const next = ours.next()
+      const other = next instanceof Promise ? await next : next
+      if (other === undefined || !isSame(event, other)) throw differs(shard, event, other)
+      text += canonical(event)
     }
+    hash.update(text)
+    events += page.length
+    if (first === 0) first = page[0]?.offset ?? 0
+    last = page.at(-1)?.offset ?? last
     read(page.length)
   }
-  const surplus = (await ours.next()).value
+  const surplus = await ours.next()
   if (surplus !== undefined) throw differs(shard, undefined, surplus)
   return { shard, events, first, last, epoch: there.floor, sha256: hash.digest('hex') }
 }
 
-async function* eventsOf(
-  from: AsyncGenerator<readonly StoredEvent[]>,
-): AsyncGenerator<StoredEvent, undefined> {
-  for await (const page of from) yield* page
-  return undefined
+/** One after another out of pages, with a wait per page and not per event. */
+class Events {
+  private readonly pages: AsyncGenerator<readonly StoredEvent[]>
+  private page: readonly StoredEvent[] = []
+  private at = 0
+
+  constructor(from: AsyncGenerator<readonly StoredEvent[]>) {
+    this.pages = from
+  }
+
+  next(): StoredEvent | undefined | Promise<StoredEvent | undefined> {
+    return this.at < this.page.length ? this.page[this.at++] : this.turn()
+  }
+
+  private async turn(): Promise<StoredEvent | undefined> {
+    for (;;) {
+      const { value, done } = await this.pages.next()
+      if (done === true) return undefined
+      this.page = value
+      this.at = 0
+      if (value.length > 0) return this.page[this.at++]
+    }
+  }
+}
+
+const fields = ['offset', 'epoch', 'id', 'stream', 'key', 'type', 'payload', 'hlc', 'atMs'] as const
+
+function isSame(a: StoredEvent, b: StoredEvent): boolean {
+  return fields.every((field) => a[field] === b[field])
 }
 
 function canonical(event: StoredEvent): string {
