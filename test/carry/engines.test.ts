@@ -1,18 +1,18 @@
 /** From SQLite to etcd and PostgreSQL and back, with nodes before and after: what was acknowledged is there, and everything goes on. */
-import { mkdtempSync, rmSync } from 'node:fs'
+import { existsSync, mkdtempSync, readdirSync, rmSync } from 'node:fs'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import { afterAll, beforeAll, describe, expect, it } from 'vitest'
 import { EtcdStore } from '../../src/drivers/store-etcd/etcd-store.js'
 import { parseEtcdUrl } from '../../src/engines/etcd/url.js'
-import type { Place } from '../../src/runtime/carry/carry-between.js'
+import { lendStore, type Place } from '../../src/runtime/carry/carry-between.js'
 import { carryKey } from '../../src/runtime/carry/carry-marks.js'
 import { listCluster } from '../../src/runtime/carry/carry-source.js'
 import type { EventView, SkeinNode } from '../../src/runtime/node-api.js'
 import { managedPort } from '../engines.js'
 import { isWithoutPostgres, PostgresServer } from '../journal/postgres-server.js'
 import { type EtcdCluster, noEtcd, startEtcd } from '../store/etcd-server.js'
-import { carry, publish, readAll, sqliteIn, startNode } from './kit.js'
+import { carry, configFor, publish, readAll, sqliteIn, startNode } from './kit.js'
 
 const isMissing = isWithoutPostgres('carrying to etcd and PostgreSQL') || noEtcd !== undefined
 
@@ -190,5 +190,61 @@ describe.skipIf(isMissing)('a cluster that is carried', () => {
     const home2 = await startNode('n1', back, join(directory, 'm'), config)
     await expectGoesOn(home2, later, 2_000)
     await home2.stop({ deadlineMs: 5_000 })
+  }, 120_000)
+
+  it('from an etcd with a member on each of three nodes, lent by the other two', async () => {
+    const managed: Place = { store: 'etcd+managed:?members=3', journal: postgres.url('schema=three') }
+    const home = join(directory, 'three')
+    const ports: number[] = []
+    while (ports.length < 3) {
+      const port = await managedPort()
+      if (!ports.some((other) => Math.abs(other - port) % 1_000 === 0)) ports.push(port)
+    }
+    const peersOf = (at: number) => ports.filter((_, i) => i !== at).map((port) => `127.0.0.1:${port}`)
+    const configOf = (at: number) => ({
+      peerPort: ports[at] as number,
+      cookie: 'a cookie of the test',
+      peers: peersOf(at),
+    })
+    const nodes = await Promise.all(ports.map((_, at) => startNode(`n${at}`, managed, home, configOf(at))))
+    const members = () =>
+      readdirSync(home).filter((name) => existsSync(join(home, name, 'etcd', 'data', 'member'))).length
+    await expect.poll(members, { timeout: 30_000 }).toBe(3)
+    await publish(nodes[1] as SkeinNode, 'orders', 0, 100)
+    const before = await stateOf(nodes[0] as SkeinNode)
+    for (const node of nodes) await node.stop({ deadlineMs: 2_000 })
+
+    const done = new AbortController()
+    const lent = [1, 2].map((at) =>
+      lendStore(
+        { ...configFor(managed, home), ...configOf(at), dataDir: join(home, `n${at}`) },
+        done.signal,
+        () => undefined,
+        () => undefined,
+      ),
+    )
+    const back = sqliteIn(join(directory, 'three-back'))
+    // The nodes that stopped last had no etcd left to give their leases back to: those end once it runs again.
+    const attempt = () =>
+      carry(managed, back, home, { config: { ...configOf(0), dataDir: join(home, 'n0') } })
+    let report: Awaited<ReturnType<typeof attempt>> | undefined
+    await expect
+      .poll(
+        async () => {
+          report = await attempt().catch((error: { code?: string; message: string }) => {
+            if (error.code !== 'conflict' || !error.message.includes('Stop all nodes')) throw error
+            return undefined
+          })
+          return report?.outcome
+        },
+        { timeout: 40_000, interval: 500 },
+      )
+      .toBe('carried')
+    expect(report).toMatchObject({ outcome: 'carried', events: 100 })
+    done.abort()
+    await Promise.all(lent)
+    const node = await startNode('n0', back, directory)
+    expect(await readAll(node, 'orders')).toEqual(before.events)
+    await node.stop({ deadlineMs: 2_000 })
   }, 120_000)
 })

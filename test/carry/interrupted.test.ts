@@ -69,8 +69,14 @@ describe('what a carry brings along', () => {
       events,
       copied: events,
       positions: sourceShards,
+      checkpoints: 3,
       leases: 4,
     })
+    const there = await openJournal(to)
+    expect((await there.readCheckpoint('bob'))?.state).toHaveLength(3_000_000)
+    expect(await there.readCheckpoint('alice')).toMatchObject({ epoch: 3, seq: 7 })
+    expect(await there.readCheckpoint('gone')).toBeUndefined()
+    await there.close()
     const keys = await keysOf(to)
     expect(keys.get('leader')).toEqual({ v: 1, term: 17, node_id: null, lease: null, reason: 'carried' })
     expect(keys.get('documents/greeting')).toEqual({ v: 1, text: 'hello' })
@@ -131,6 +137,7 @@ describe('a carry that is cut short', () => {
       ['events', 4_000],
       ['events', 5_000],
       ['positions', 1],
+      ['checkpoints', 1],
       ['keys', 1],
       ['proof', 1],
     ]

@@ -114,6 +114,22 @@ export async function makeSource(place: Place, each = 50, chars = 20): Promise<n
         },
       ])
   await last.close()
+  const states = await openJournal(place)
+  await states.openLease(asLeaseId('lease-d'))
+  const checkpoint = (agent: string, epoch: number, seq: number, bytes: number) => ({
+    agent,
+    epoch: asEpoch(epoch),
+    seq,
+    state: new Uint8Array(bytes).fill(seq),
+  })
+  await states.saveCheckpoints(asLeaseId('lease-d'), [
+    checkpoint('alice', 3, 7, 10),
+    checkpoint('bob', 1, 1, 3_000_000),
+    checkpoint('\u{1F9E6}', 2, 0, 0),
+    checkpoint('gone', 4, 2, 5),
+  ])
+  await states.forgetCheckpoint(asLeaseId('lease-d'), 'gone', asEpoch(4))
+  await states.close()
   const segment = (epoch: number, lease: typeof a, first: number) => ({
     epoch: asEpoch(epoch),
     lease,

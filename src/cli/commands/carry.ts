@@ -2,7 +2,7 @@
 import type { Command } from 'commander'
 import { type ErrorCode, isSkeinError } from '../../core/kernel/error.js'
 import type { CarryPhase, CarryReport } from '../../runtime/carry/carry.js'
-import { carryBetween, reopenSource } from '../../runtime/carry/carry-between.js'
+import { carryBetween, lendStore, reopenSource } from '../../runtime/carry/carry-between.js'
 import { CliFailure, exitCodes } from '../exit.js'
 import { addFlags } from '../flags.js'
 import { nodeConfigOf, type StartOptions } from '../node-config.js'
@@ -14,6 +14,7 @@ interface CarryOptions extends StartOptions {
   readonly toJournal?: string
   readonly dryRun?: boolean
   readonly reopen?: boolean
+  readonly lend?: boolean
 }
 
 const storeForm = /^((sqlite:|etcds?:\/\/).+|etcd\+managed:.*)$/s
@@ -32,6 +33,10 @@ export function addCarry(program: Command): void {
     )
     .option('--dry-run', 'look whether it can be done, and count; changes nothing')
     .option('--reopen', 'take the mark of a carry off the store, so that nodes may start on it again')
+  command.option(
+    '--lend',
+    'of etcd+managed: run the member in this data directory until Ctrl-C, for a carry that is made elsewhere',
+  )
   addFlags(command)
   command.option('--config <file>', 'JSON file with any of the options of start by their keys')
   command.option('--json', 'print the result as JSON')
@@ -48,8 +53,15 @@ async function run(given: CarryOptions): Promise<void> {
     else print(`nodes may use ${config.store} again; what happened at ${mark.store} is not here`)
     return
   }
-  const to = placeOf(given, config.journal)
   const stop = new AbortController()
+  if (given.lend === true) {
+    if (given.toStore !== undefined || given.toJournal !== undefined || given.dryRun === true)
+      throw usage('--lend goes with none of --to-store, --to-journal, --dry-run')
+    for (const signal of ['SIGINT', 'SIGTERM'] as const) process.once(signal, () => stop.abort())
+    await lendStore(config, stop.signal, () => print('lent; end it when the carry is done'), tell).catch(fail)
+    return
+  }
+  const to = placeOf(given, config.journal)
   const onSignal = (): void =>
     stop.abort(new CliFailure(exitCodes.failed, 'stopped: run it again, it goes on from here'))
   for (const signal of ['SIGINT', 'SIGTERM'] as const) process.once(signal, onSignal)
@@ -102,6 +114,7 @@ function tell(level: string, event: string, fields: object = {}): void {
 const phases: Readonly<Record<CarryPhase, string>> = {
   events: 'events carried',
   positions: 'positions of consumers carried',
+  checkpoints: 'checkpoints of agents carried',
   keys: 'keys of the store carried',
   proof: 'events compared',
 }
@@ -149,13 +162,13 @@ class CarryProgress {
 const lineEveryMs = 5_000
 
 function inWords(report: CarryReport, seconds: number, to: { store: string; journal: string }): string {
-  const { outcome, events, copied, positions, keys, shards, resumed } = report
+  const { outcome, events, copied, positions, checkpoints, keys, shards, resumed } = report
   if (outcome === 'done_before') return 'this carry was complete before; nothing was to be done'
   if (outcome === 'would_carry')
     return `can be carried: at most ${events} events under ${report.leases} leases, ${keys} keys${resumed ? '; goes on with a carry that was cut short' : ''}`
   const filled = shards.filter((each) => each.events > 0).length
   return [
-    `carried and compared: ${events} events in ${filled} shards (${copied} written now${resumed ? ', the rest by an earlier try' : ''}), ${positions} positions, ${keys} keys; ${seconds} s`,
+    `carried and compared: ${events} events in ${filled} shards (${copied} written now${resumed ? ', the rest by an earlier try' : ''}), ${positions} positions, ${checkpoints} checkpoints, ${keys} keys; ${seconds} s`,
     `start all nodes with --store ${shown(to.store)} --journal ${shown(to.journal)}; nodes refuse the old store until skein carry --reopen`,
   ].join('\n')
 }

@@ -51,6 +51,32 @@ export async function reopenSource(config: NodeConfig, log: Log): Promise<CarryM
   )
 }
 
+/**
+ * Runs the part of an `etcd+managed:` store that lies in the data directory of `config`, and nothing else, until the signal: so that a carry in
+ * another place finds most of its members. Errors: `bad_config` for any other store, and what opening throws.
+ */
+export async function lendStore(
+  config: NodeConfig,
+  signal: AbortSignal,
+  ready: () => void,
+  log: Log,
+): Promise<void> {
+  if (!config.store.startsWith('etcd+managed:'))
+    throw new SkeinError(
+      'bad_config',
+      `--lend is for --store etcd+managed:, not for ${nameOf(config.store)}`,
+      {
+        details: { field: 'store' },
+      },
+    )
+  await withOpened(log, async (opened) => {
+    await opened.store(config, config.store)
+    ready()
+    if (!signal.aborted)
+      await new Promise<void>((done) => signal.addEventListener('abort', () => done(), { once: true }))
+  })
+}
+
 interface Opened {
   store(config: NodeConfig, url: string): Promise<Store>
   journal(url: string): Promise<Journal>

@@ -1,9 +1,11 @@
-/** Events and positions of consumers from one journal to another, and the proof that they are there. One page of each side is in memory at a time. */
+/** Events, positions of consumers and checkpoints of agents from one journal to another, and the proof that they are there. One page of each side is in memory at a time. */
 import { createHash } from 'node:crypto'
 import type { Epoch, LeaseId, ShardId } from '../../core/kernel/brand.js'
 import { isSkeinError, SkeinError } from '../../core/kernel/error.js'
 import type {
   AppendGroup,
+  Checkpoint,
+  CheckpointPage,
   Journal,
   JournalEvent,
   PositionPage,
@@ -15,6 +17,8 @@ import type { CarriedShard, CarryStep } from './carry-plan.js'
 
 const pageEvents = 1_000
 const pagePositions = 2_000
+/** A page ends at about 8 MiB of states as well. */
+const pageCheckpoints = 500
 /** Appended at a time. */
 const batchEventsMax = 2_000
 const batchCharsMax = 4 * 1024 * 1024
@@ -182,6 +186,37 @@ async function* positionPages(
   }
 }
 
+/** Returns how many. Writing them again changes nothing. */
+export async function copyCheckpoints({ source, target, signal }: Copying, lease: LeaseId): Promise<number> {
+  let count = 0
+  for await (const page of checkpointPages(source, signal)) {
+    if (page.length === 0) continue
+    await persistently(
+      signal,
+      () => count,
+      async () => {
+        await target.openLease(lease, { copies: true })
+        await target.saveCheckpoints(lease, page)
+      },
+    )
+    count += page.length
+  }
+  return count
+}
+
+async function* checkpointPages(
+  journal: Journal,
+  signal: AbortSignal,
+): AsyncGenerator<readonly Checkpoint[]> {
+  let after: string | undefined = ''
+  while (after !== undefined) {
+    signal.throwIfAborted()
+    const page: CheckpointPage = await journal.listCheckpoints(after, pageCheckpoints)
+    yield page.checkpoints
+    after = page.next
+  }
+}
+
 export interface ShardProof {
   readonly shard: ShardId
   readonly events: number
@@ -292,6 +327,28 @@ export async function provePositions(source: Journal, target: Journal, signal: A
           { details: { group, shard } },
         )
       }
+    }
+    count += page.length
+  }
+  return count
+}
+
+/** Errors: `corrupt`. Returns how many there are. */
+export async function proveCheckpoints(
+  source: Journal,
+  target: Journal,
+  signal: AbortSignal,
+): Promise<number> {
+  let count = 0
+  for await (const page of checkpointPages(source, signal)) {
+    for (const { agent, epoch, seq, state } of page) {
+      const found = await target.readCheckpoint(agent)
+      if (found?.epoch === epoch && found.seq === seq && Buffer.compare(found.state, state) === 0) continue
+      throw new SkeinError(
+        'corrupt',
+        `the checkpoint of agent ${JSON.stringify(agent)} is of epoch ${epoch}, save ${seq}, and the target has ${found === undefined ? 'none' : `one of epoch ${found.epoch}, save ${found.seq}`}`,
+        { details: { agent } },
+      )
     }
     count += page.length
   }

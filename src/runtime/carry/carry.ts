@@ -1,8 +1,8 @@
 /**
  * Carries what a stopped cluster must not lose from one store and journal to another: events with their ids, epochs, offsets and times, positions of
- * consumers, seals, terms and every key that hangs on no lease. Epochs go on and never repeat.
+ * consumers, checkpoints of agents, seals, terms and every key that hangs on no lease. Epochs go on and never repeat.
  *
- * The order is what makes it safe to stop anywhere: a mark in both stores, which keeps nodes out; events, lease by lease; positions; keys; then both
+ * The order is what makes it safe to stop anywhere: a mark in both stores, which keeps nodes out; events, lease by lease; positions and checkpoints; keys; then both
  * sides are read and compared; then, in one transaction, the target's mark gives way to the cluster's record, and at last the source's mark says where
  * the state went. Run again, it makes the same plan and writes what is missing.
  */
@@ -16,9 +16,11 @@ import type { Journal } from '../../ports/journal.js'
 import type { Store } from '../../ports/store.js'
 import { recordKey } from '../cluster-record.js'
 import {
+  copyCheckpoints,
   copyPositions,
   copyStep,
   persistently,
+  proveCheckpoints,
   provePositions,
   proveShard,
   type ShardProof,
@@ -43,7 +45,7 @@ export interface CarryEnd {
   readonly journalName: string
 }
 
-export type CarryPhase = 'events' | 'positions' | 'keys' | 'proof'
+export type CarryPhase = 'events' | 'positions' | 'checkpoints' | 'keys' | 'proof'
 
 export interface CarryOptions {
   readonly clusterName: string
@@ -69,6 +71,8 @@ export interface CarryReport {
   /** Written by this run. */
   readonly copied: number
   readonly positions: number
+  /** Of agents. */
+  readonly checkpoints: number
   readonly keys: number
   /** Leases of the target that the events lie under. */
   readonly leases: number
@@ -141,7 +145,10 @@ class Carry {
     if (!isShared) await this.copy(id, plan.steps, atMost)
     await this.writeKeys(mark, keys)
     const shards = isShared ? [] : await this.prove(found.shards, plan.shards, atMost)
-    const positions = isShared ? 0 : await provePositions(source.journal, target.journal, this.options.signal)
+    const { journal: ours } = target
+    const { signal } = this.options
+    const positions = isShared ? 0 : await provePositions(source.journal, ours, signal)
+    const checkpoints = isShared ? 0 : await proveCheckpoints(source.journal, ours, signal)
     await this.proveKeys(keys)
     await this.requireUnchanged(found)
     await this.open(mark, found)
@@ -153,6 +160,7 @@ class Carry {
       events: shards.reduce((sum, each) => sum + each.events, 0),
       copied: this.copied,
       positions,
+      checkpoints,
       keys: keys.size,
       leases: plan.steps.length,
       shards,
@@ -342,8 +350,11 @@ class Carry {
       },
     }
     for (const step of steps) await copyStep(copying, step)
-    const positions = await copyPositions(copying, steps.at(-1)?.lease ?? leaseWithoutEvents(id))
+    const last = steps.at(-1)?.lease ?? leaseWithoutEvents(id)
+    const positions = await copyPositions(copying, last)
     onProgress('positions', positions, positions)
+    const checkpoints = await copyCheckpoints(copying, last)
+    onProgress('checkpoints', checkpoints, checkpoints)
     await target.journal.closeLease()
   }
 
@@ -448,6 +459,7 @@ const nothing = {
   events: 0,
   copied: 0,
   positions: 0,
+  checkpoints: 0,
   keys: 0,
   leases: 0,
   shards: [],
