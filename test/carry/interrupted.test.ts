@@ -3,10 +3,10 @@ import { type ChildProcess, spawn, spawnSync } from 'node:child_process'
 import { existsSync, mkdirSync, mkdtempSync, readdirSync, rmSync, statSync } from 'node:fs'
 import { tmpdir } from 'node:os'
 import { join, resolve } from 'node:path'
-import { DatabaseSync } from '@photostructure/sqlite'
 import { afterEach, beforeEach, describe, expect, it } from 'vitest'
 import { asLeaseId } from '../../src/core/kernel/brand.js'
 import { jsonDecode, jsonEncode } from '../../src/core/kernel/text.js'
+import { openDatabase } from '../../src/engines/sqlite/connection.js'
 import type { CarryPhase } from '../../src/runtime/carry/carry.js'
 import type { Place } from '../../src/runtime/carry/carry-between.js'
 import { listCluster } from '../../src/runtime/carry/carry-source.js'
@@ -316,7 +316,7 @@ describe('the proof', () => {
           isDoctored = true
           const journal = join(directory, 'to', 'journal')
           const file = readdirSync(journal).find((name) => name.endsWith('-1.db')) as string
-          const database = new DatabaseSync(join(journal, file))
+          const database = openDatabase(join(journal, file))
           database.exec('DELETE FROM block WHERE id = (SELECT max(id) FROM block)')
           database.close()
         },
