@@ -149,7 +149,9 @@ for (const { name, isMissing, start: startEngines } of engines.slice(0, 2))
           first.http,
           '--json',
         )
-        expect(JSON.parse(sent.stdout)).toMatchObject({ lines: 100, accepted: 100, duplicates: 0 })
+        // A shard that moved meanwhile was sent to twice: what was stored the first time counts as a duplicate then.
+        const { lines, accepted, duplicates } = JSON.parse(sent.stdout)
+        expect([lines, accepted + duplicates]).toEqual([100, 100])
         const again = run(
           'events',
           'publish',
