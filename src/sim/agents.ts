@@ -223,7 +223,11 @@ class SimGuard {
 
   nodeDied(): void {
     const { scheduler, liveGuards } = this.cluster
-    scheduler.after(scheduler.random.between(1, 30), () => {
+    // At once, mostly; a busy host lets it wait.
+    const afterMs = scheduler.random.chance(0.2)
+      ? scheduler.random.between(30, 400)
+      : scheduler.random.between(1, 30)
+    scheduler.after(afterMs, () => {
       this.processes.clear()
       liveGuards.delete(this.locator)
     })
