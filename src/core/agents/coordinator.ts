@@ -9,7 +9,7 @@ import type { Balancer, Strategy } from '../balancing/balancer.js'
 import type { Candidate } from '../balancing/candidate.js'
 import { isFit, type Work } from '../balancing/candidate.js'
 import { type Placed, planMoves } from '../balancing/rebalance.js'
-import { asEpoch, type Epoch, type LeaseId, type NodeId, type Term } from '../kernel/brand.js'
+import { asEpoch, asLeaseId, type Epoch, type LeaseId, type NodeId, type Term } from '../kernel/brand.js'
 import { Deadlines } from '../kernel/deadlines.js'
 import { type Instant, type Note, note } from '../kernel/machine.js'
 import type { Compare, StoreEffect, StoreOp, StoreReply } from '../kernel/store-types.js'
@@ -24,6 +24,7 @@ import {
   endKey,
   floorKey,
   guardKey,
+  guardPrefix,
   specKey,
 } from './records.js'
 import { type AgentEntry, type AgentTable, endOf, isActive } from './table.js'
@@ -77,6 +78,8 @@ const waitingRetryMs = 1_000
 const refusedPauseMaxMs = 60_000
 /** The candidates have stood still for so long before agents are moved for the sake of balance, ms; and then again this often. */
 const balanceEveryMs = 5_000
+const sweepEveryMs = 30_000
+const sweptMax = 100
 
 interface Change {
   readonly name: string
@@ -98,7 +101,7 @@ export class AgentCoordinator {
   private readonly world: AgentCoordinatorWorld
   private readonly options: AgentCoordinatorOptions
   private readonly places = new Places()
-  private readonly deadlines = new Deadlines<'more' | 'waiting' | 'ended' | 'retry' | 'balance'>()
+  private readonly deadlines = new Deadlines<'more' | 'waiting' | 'ended' | 'retry' | 'balance' | 'sweep'>()
   /** Names to look at. */
   private readonly dirty = new Set<string>()
   /** Names that nobody could take: again when the candidates change. */
@@ -148,6 +151,7 @@ export class AgentCoordinator {
       if (name === 'waiting') this.lookAgain(this.waiting)
       else if (name === 'ended') this.endedAgain()
       else if (name === 'balance') this.planBalance(at)
+      else if (name === 'sweep') this.sweepGuards(at)
     }
     this.reconcile(at)
     return this.out
@@ -164,6 +168,7 @@ export class AgentCoordinator {
     if (!this.leads) {
       this.leads = true
       for (const name of this.world.table.entries.keys()) this.dirty.add(name)
+      this.deadlines.set('sweep', at.nowMs + sweepEveryMs)
     }
     if (this.deadlines.get('retry') !== undefined) return
     this.takeCandidates(at)
@@ -270,6 +275,24 @@ export class AgentCoordinator {
     }
   }
 
+  /** Where guards of leases were that are over, and that nothing is assigned to any more. */
+  private sweepGuards(at: Instant): void {
+    const guard = this.world.guard(at.nowMs)
+    if (guard === null) return
+    this.deadlines.set('sweep', at.nowMs + sweepEveryMs)
+    const old = this.world.view.under(guardPrefix).filter((key) => {
+      const lease = asLeaseId(key.slice(guardPrefix.length))
+      return !this.world.isLive(lease) && this.world.table.namesOf(lease).size === 0
+    })
+    if (old.length === 0) return
+    const then = old.slice(0, sweptMax).map((key): StoreOp => ({ type: 'delete', key }))
+    this.out.push({
+      type: 'store',
+      tag: 'agents.sweep',
+      request: { op: 'txn', txn: { if: [guard.compare], then } },
+    })
+  }
+
   /** A few at a time; those that still are in the way when they are looked at are asked to move. */
   private planBalance(at: Instant): void {
     this.wantedMoves.clear()
@@ -321,8 +344,8 @@ export class AgentCoordinator {
   private isClear(at: Instant, entry: AgentEntry, { lease }: Assignment): boolean {
     if (entry.spec?.kind !== 'process') return true
     const ended = this.ended.get(lease)
-    const locator = guardLocator(this.world.view, lease)
-    // No guard was ever started under that lease: no process can be left of it.
+    // Where the lease ended in its own time, a guard has ended its processes before; where there was no guard, there were none.
+    const locator = earlyGuard(this.world.view, lease)
     if (locator === undefined) return true
     if (ended === undefined) {
       this.ended.set(lease, { atMs: at.nowMs, guardGone: false, provedAtMs: Number.NEGATIVE_INFINITY })
@@ -604,7 +627,8 @@ function floorOf(view: StoreView): number {
   return Number((view.json(floorKey) as { epoch?: number } | undefined)?.epoch ?? 0)
 }
 
-function guardLocator(view: StoreView, lease: LeaseId): string | undefined {
-  const value = view.json(guardKey(lease)) as { life_lock?: string } | undefined
-  return value?.life_lock
+/** Life lock of the guard of a lease that was ended before its time: it may not have ended its processes yet. */
+function earlyGuard(view: StoreView, lease: LeaseId): string | undefined {
+  const value = view.json(guardKey(lease)) as { life_lock?: string; early?: boolean } | undefined
+  return value?.early === true ? value.life_lock : undefined
 }

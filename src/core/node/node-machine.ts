@@ -7,11 +7,12 @@
  */
 
 import { workOf } from '../agents/coordinator.js'
+import { guardKey } from '../agents/records.js'
 import { whyNot } from '../balancing/candidate.js'
 import { LeaderElection, readLeader, type Standing } from '../election/leader-election.js'
 import { LeaseKeeper } from '../election/lease-keeper.js'
 import type { BootNumber, LeaseId, NodeId } from '../kernel/brand.js'
-import { asBootNumber, asIncarnation } from '../kernel/brand.js'
+import { asBootNumber, asIncarnation, asLeaseId } from '../kernel/brand.js'
 import { Deadlines } from '../kernel/deadlines.js'
 import { formatKey, formatLevel, formatLevelForAll, formatTrouble } from '../kernel/format.js'
 import { type Instant, note } from '../kernel/machine.js'
@@ -247,7 +248,10 @@ export class NodeMachine {
     else if (tag.startsWith('holder.')) this.runHolder(at, { type: 'store_done', tag, reply })
     else if (tag.startsWith('agents.') || tag.startsWith('host.'))
       this.emit(this.agents.storeDone(at, tag, reply))
-    else if (tag.startsWith('command.')) this.commandDone(tag.slice('command.'.length), reply)
+    else if (tag.startsWith('proof.early.') && reply.ok) {
+      const lease = asLeaseId(tag.slice('proof.early.'.length))
+      this.out.push({ type: 'store', tag: 'proof.revoke', request: { op: 'lease_revoke', lease } })
+    } else if (tag.startsWith('command.')) this.commandDone(tag.slice('command.'.length), reply)
     else if (!reply.ok)
       this.out.push(note('warn', 'store.request_failed', { tag, code: reply.code, detail: reply.detail }))
   }
@@ -489,7 +493,7 @@ export class NodeMachine {
     if (result !== 'dead') return
     const registration = readRegistration(this.view, nodeId)
     if (registration === undefined || registration.lease !== lease) return
-    this.out.push({ type: 'store', tag: 'proof.revoke', request: { op: 'lease_revoke', lease } })
+    this.revokeDead(lease)
     this.out.push({ type: 'feed', event: 'member.death_proved', fields: { member: nodeId, lease } })
     this.runMembership(at, {
       type: 'death_proved',
@@ -497,6 +501,20 @@ export class NodeMachine {
       boot: registration.boot,
       detail: 'its life lock was obtained: the process is dead',
     })
+  }
+
+  /**
+   * Ends the lease before its time. Its guard may not have ended the processes yet: that is written down first, so that nobody takes
+   * the end of the lease for the end of the processes.
+   */
+  private revokeDead(lease: LeaseId): void {
+    const key = guardKey(lease)
+    const guard = this.view.json(key) as { life_lock?: string; early?: boolean } | undefined
+    if (guard === undefined || guard.early === true) {
+      this.out.push({ type: 'store', tag: 'proof.revoke', request: { op: 'lease_revoke', lease } })
+      return
+    }
+    this.ask(`proof.early.${lease}`, [], [{ type: 'put', key, value: jsonEncode({ ...guard, early: true }) }])
   }
 
   /** The leader frees the work of nodes that gossip calls failed but whose lease lives on. */

@@ -46,6 +46,8 @@ export interface NetClusterOptions {
   /** A lease's time, as the preset has it: 5 s with lan. */
   readonly ttlMs?: number
   readonly backMsMax?: number
+  /** For every node, beside what it is told anyway. */
+  readonly extra?: readonly string[]
 }
 
 /** ms of CLOCK_MONOTONIC, as the clients have it. */
@@ -145,6 +147,7 @@ export class NetCluster {
           String(this.options.shards ?? 32),
         ],
         ...['--store', this.store, '--journal', this.journal],
+        ...(this.options.extra ?? []),
       ],
       {
         env: { SKEIN_COOKIE: 'a-cookie-of-the-network-tests-only-0123456789' },
