@@ -358,8 +358,9 @@ export const ownershipSchema = named(
     auditor: z.string(),
     alarms: z.array(
       z.object({
-        rule: z.enum(['two_owners', 'not_assigned', 'past_seal']),
-        shard: count,
+        rule: z.enum(['two_owners', 'not_assigned', 'past_seal', 'acted_after_successor']),
+        shard: count.optional(),
+        agent: z.string().optional(),
         epoch: count,
         detail: z.string(),
       }),

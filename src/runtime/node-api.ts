@@ -138,8 +138,10 @@ export interface OwnershipView {
   readonly auditor: NodeId
   /** Since it leads. */
   readonly alarms: readonly {
-    readonly rule: 'two_owners' | 'not_assigned' | 'past_seal'
-    readonly shard: ShardId
+    readonly rule: 'two_owners' | 'not_assigned' | 'past_seal' | 'acted_after_successor'
+    /** What it is about: one of the two. */
+    readonly shard?: ShardId
+    readonly agent?: string
     readonly epoch: number
     readonly detail: string
   }[]

@@ -1,5 +1,7 @@
 /** A running node: joins control, data plane, tails, consumers and views into the public API. Holds no rules of its own. */
 import { randomBytes } from 'node:crypto'
+import type { AgentAlarm } from '../core/agents/audit.js'
+import { asEpoch } from '../core/kernel/brand.js'
 import { SkeinError } from '../core/kernel/error.js'
 import { registrationPrefix } from '../core/kernel/registration.js'
 import { jsonEncode } from '../core/kernel/text.js'
@@ -183,6 +185,7 @@ export class RunningNode implements SkeinNode {
       mesh: parts.mesh,
       leader: () => this.leaderForReports(),
       seals: (shards) => parts.link.call('seals', shards),
+      agentRuns: (max) => this.running.runner.runsSince(max),
       alarm: (alarm) => this.ownershipAlarm(alarm),
       note: (level, event, fields) => parts.log(level, event, fields),
     })
@@ -205,6 +208,10 @@ export class RunningNode implements SkeinNode {
       publish: (stream, event) => this.events.publish(stream, event),
       makeProcesses: parts.makeProcesses,
       log: parts.log,
+    })
+    this.running.directory.onChange((name) => {
+      const at = this.running.directory.owner(name)
+      if (at !== undefined) this.ownership.assigned(name, asEpoch(at.epoch), at.lease)
     })
     this.operations = new Operations({
       link: parts.link,
@@ -299,7 +306,7 @@ export class RunningNode implements SkeinNode {
   }
 
   /** Correct code never comes here: a person must look at once. */
-  private ownershipAlarm(alarm: Alarm): void {
+  private ownershipAlarm(alarm: Alarm | AgentAlarm): void {
     const fields = { ...alarm }
     this.parts.log('error', 'ownership.alarm', fields)
     this.instruments.countFeed('ownership.alarm')

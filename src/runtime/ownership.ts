@@ -3,6 +3,7 @@
  * changes; the leader compares it with the store. What correct code can never do raises an alarm: an error in the log, an event in the history, a count
  * in the metrics and the status.
  */
+import { type AgentAlarm, AgentAudit, type AgentRunReport } from '../core/agents/audit.js'
 import type { Epoch, LeaseId, NodeId, ShardId } from '../core/kernel/brand.js'
 import { SkeinError } from '../core/kernel/error.js'
 import { type Alarm, OwnershipAudit, type TenureReport } from '../core/sharding/ownership-audit.js'
@@ -17,7 +18,9 @@ export interface OwnershipWorld {
   /** Where the leader's reports go: its mesh address; null while nobody leads; `self` when this node does. */
   leader(): { readonly nodeId: NodeId; readonly address: string } | 'self' | null
   seals(shards: readonly ShardId[]): Promise<readonly (readonly [ShardId, Seals])[]>
-  alarm(alarm: Alarm): void
+  /** Of this node's agents: those that began or acted since it was asked last, at most so many. */
+  agentRuns(max: number): readonly AgentRunReport[]
+  alarm(alarm: Alarm | AgentAlarm): void
   note(level: 'warn', event: string, fields: Record<string, unknown>): void
 }
 
@@ -26,6 +29,8 @@ const reportEveryMs = 1_000
 /** Of this node's tenures, ended ones included. */
 const keptMax = 8_192
 const reportsPerFrameMax = 1_000
+/** How far clocks of nodes may be apart before it is reported elsewhere, ms. */
+const skewMsMax = 1_000
 
 export class Ownership {
   private readonly world: OwnershipWorld
@@ -33,11 +38,12 @@ export class Ownership {
   private readonly changed = new Set<string>()
   private readonly timer: NodeJS.Timeout
   private auditor = new OwnershipAudit()
+  private agentAuditor = new AgentAudit(skewMsMax)
   private map: ShardMap = []
   private reportedTo = ''
   private checking = false
   /** Raised while this node led. */
-  private readonly alarms: Alarm[] = []
+  private readonly alarms: (Alarm | AgentAlarm)[] = []
 
   constructor(world: OwnershipWorld) {
     this.world = world
@@ -81,7 +87,16 @@ export class Ownership {
   /** Another node's report, this one leads, or did when it was sent; or its question, which has a reply. */
   receive(body: Uint8Array, reply: ((body: Uint8Array | Error) => void) | undefined): void {
     if (reply !== undefined) reply(pack(this.view()))
-    else for (const row of unpack(body) as TenureReport[]) this.raise(this.auditor.reported(row))
+    else for (const row of unpack(body) as (TenureReport | AgentRunReport)[]) this.take(row)
+  }
+
+  private take(row: TenureReport | AgentRunReport): void {
+    this.raise('agent' in row ? this.agentAuditor.reported(row) : this.auditor.reported(row))
+  }
+
+  /** The store's word on an agent, as this node sees it. */
+  assigned(agent: string, epoch: Epoch, lease: LeaseId): void {
+    if (this.world.leader() === 'self') this.raise(this.agentAuditor.assigned(agent, epoch, lease))
   }
 
   /** What the leader knows. Errors: `no_leader`, and those of a request to it. */
@@ -126,14 +141,19 @@ export class Ownership {
       // A new leader knows nothing yet.
       for (const key of this.own.keys()) this.changed.add(key)
       if (leader === 'self') this.raise(this.auditor.mapChanged(this.map))
-      else this.auditor = new OwnershipAudit()
+      else {
+        this.auditor = new OwnershipAudit()
+        this.agentAuditor = new AgentAudit(skewMsMax)
+      }
       this.reportedTo = to
     }
     const keys = [...this.changed].slice(0, reportsPerFrameMax)
-    const reports = keys.flatMap((key) => this.own.get(key) ?? [])
+    const reports: (TenureReport | AgentRunReport)[] = keys.flatMap((key) => this.own.get(key) ?? [])
+    // A report that is lost is made up for by the next act.
+    reports.push(...this.world.agentRuns(reportsPerFrameMax - reports.length))
     if (leader === 'self') {
       for (const key of keys) this.changed.delete(key)
-      for (const report of reports) this.raise(this.auditor.reported(report))
+      for (const report of reports) this.take(report)
       await this.checkSeals()
     } else if (
       reports.length === 0 ||
@@ -167,7 +187,7 @@ export class Ownership {
     }
   }
 
-  private raise(alarms: readonly Alarm[]): void {
+  private raise(alarms: readonly (Alarm | AgentAlarm)[]): void {
     for (const alarm of alarms) {
       this.alarms.push(alarm)
       this.world.alarm(alarm)

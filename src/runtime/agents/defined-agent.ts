@@ -69,6 +69,8 @@ export class DefinedAgent {
   readonly lease: LeaseId
   startedAtMs = 0
   callCount = 0
+  /** The last time it answered, or ran a step of its own, with a live lease; wall clock, ms. */
+  actedAtMs = 0
   lastError = ''
   private readonly world: DefinedAgentWorld
   private readonly body: AgentBody
@@ -292,6 +294,8 @@ export class DefinedAgent {
         this.world.log('error', 'agent.step_failed', { agent: this.name, detail: this.lastError })
       }
       this.stepped = true
+      const atMs = this.world.wallMs()
+      if (this.world.mayAct(this.lease)) this.actedAtMs = atMs
       return
     }
     await this.carryOut(turn.call)
@@ -358,10 +362,14 @@ export class DefinedAgent {
       failure = isSkeinError(error) ? error : asHandlerError(error, `agent ${this.name} could not be saved`)
       this.lastError = failure.message
     }
+    // Read before the question: a freeze between the two must not look like an act.
+    const atMs = this.world.wallMs()
     const mayAnswer = this.world.mayAct(this.lease)
     for (const { call, reply } of group) {
-      if (failure === undefined && mayAnswer) this.settle(call, reply)
-      else
+      if (failure === undefined && mayAnswer) {
+        this.actedAtMs = atMs
+        this.settle(call, reply)
+      } else
         this.settle(call, {
           kind: 'error',
           error: new SkeinError(

@@ -122,6 +122,7 @@ export class DefinedRun implements AgentRun {
       waitingCalls: agent.waitingCalls,
       turnMs: agent.turnMs,
       pid: 0,
+      actedAtMs: agent.actedAtMs,
     }
   }
 }

@@ -372,6 +372,7 @@ export class ProcessRun implements AgentRun {
       waitingCalls: 0,
       turnMs: 0,
       pid: this.pid,
+      actedAtMs: 0,
     }
   }
 }

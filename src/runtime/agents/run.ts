@@ -19,6 +19,8 @@ export interface LocalAgent {
   readonly turnMs: number
   /** Of process agents; 0 for none. */
   readonly pid: number
+  /** When it last did something that others could see, wall clock, ms; 0 before, and where that is not known (processes). */
+  readonly actedAtMs: number
 }
 
 export interface AgentRun {

@@ -1,4 +1,5 @@
 /** Runs the agents that control gives to this node: starts, stops and hands them on, and answers for them. Decides nothing about places. */
+import type { AgentRunReport } from '../../core/agents/audit.js'
 import type { AgentSpec } from '../../core/agents/records.js'
 import { asEpoch, type Epoch, type LeaseId } from '../../core/kernel/brand.js'
 import { SkeinError } from '../../core/kernel/error.js'
@@ -35,6 +36,8 @@ interface Running {
   readonly lease: LeaseId
   readonly kind: string
   readonly run: AgentRun
+  /** What the auditor was told last. */
+  reportedMs: number
 }
 
 /** Callers that come late are told where it went for so long, ms. */
@@ -78,7 +81,7 @@ export class AgentRunner {
     }
     const run = this.make(spec, epoch, lease, report)
     if (run === undefined) return
-    this.running.set(name, { name, epoch, lease, kind: spec.kind, run })
+    this.running.set(name, { name, epoch, lease, kind: spec.kind, run, reportedMs: 0 })
     void run.start(this.handovers.take(name, state))
   }
 
@@ -206,6 +209,20 @@ export class AgentRunner {
         retryable: true,
       })
     return found.run.command(command, data)
+  }
+
+  /** For the auditor: runs that began or acted since this was asked last, at most so many. */
+  runsSince(max: number): readonly AgentRunReport[] {
+    const found: AgentRunReport[] = []
+    for (const running of this.running.values()) {
+      if (found.length >= max) break
+      const { startedAtMs, actedAtMs } = running.run.local()
+      if (startedAtMs === 0 || running.reportedMs === startedAtMs + actedAtMs) continue
+      running.reportedMs = startedAtMs + actedAtMs
+      const { name, epoch, lease } = running
+      found.push({ agent: name, epoch, lease, nodeId: this.world.nodeId, startedAtMs, actedAtMs })
+    }
+    return found
   }
 
   local(name: string): (LocalAgent & { readonly epoch: number }) | undefined {
