@@ -42,6 +42,16 @@ describe('the short proofs, with real processes', () => {
     expect(code, said).toBe(0)
   }, 120_000)
 
+  it('never runs an agent twice at a time while nodes are killed and stopped', async () => {
+    const { code, said } = await prove('agents', '30', '2', '1', '3')
+    expect(code, said).toBe(0)
+  }, 180_000)
+
+  it('counts exactly what was acknowledged while a counter is migrated and its node killed', async () => {
+    const { code, said } = await prove('counter', '8', '1')
+    expect(code, said).toBe(0)
+  }, 120_000)
+
   it('answers bad input of every kind with its own clear error', async () => {
     const { code, said } = await prove('bad-input')
     expect(code, said).toBe(0)
