@@ -365,9 +365,16 @@ export class SimNode {
         break
       case 'stopped':
       case 'fatal':
-      case 'die':
         scheduler.trace(`${this.id} ${effect.type}`)
         this.crash()
+        break
+      case 'die':
+        // Whoever runs nodes starts one again that ended by itself.
+        scheduler.trace(`${this.id} ${effect.type}`)
+        this.crash()
+        scheduler.after(300, () => {
+          if (!this.isRunning) cluster.startNode(this)
+        })
         break
       default:
         break

@@ -20,6 +20,8 @@ import {
   type AgentSpec,
   type Assignment,
   atKey,
+  earlyKey,
+  earlyPrefix,
   encodeAssignment,
   endKey,
   floorKey,
@@ -110,7 +112,10 @@ export class AgentCoordinator {
   /** Written by us; not to be decided upon again before the view has it. */
   private readonly written = new Map<string, bigint>()
   private readonly ended = new Map<LeaseId, Ended>()
-  private readonly refused = new Map<string, { count: number; readonly nodes: Map<NodeId, number> }>()
+  private readonly refused = new Map<
+    string,
+    { count: number; epoch: Epoch; readonly nodes: Map<NodeId, number> }
+  >()
   private leads = false
   private readonly wantedMoves = new Map<string, NodeId>()
   private lastLive = ''
@@ -280,10 +285,11 @@ export class AgentCoordinator {
     const guard = this.world.guard(at.nowMs)
     if (guard === null) return
     this.deadlines.set('sweep', at.nowMs + sweepEveryMs)
-    const old = this.world.view.under(guardPrefix).filter((key) => {
-      const lease = asLeaseId(key.slice(guardPrefix.length))
-      return !this.world.isLive(lease) && this.world.table.namesOf(lease).size === 0
-    })
+    const isOver = (lease: LeaseId): boolean =>
+      !this.world.isLive(lease) && this.world.table.namesOf(lease).size === 0
+    const old = [guardPrefix, earlyPrefix].flatMap((prefix) =>
+      this.world.view.under(prefix).filter((key) => isOver(asLeaseId(key.slice(prefix.length)))),
+    )
     if (old.length === 0) return
     const then = old.slice(0, sweptMax).map((key): StoreOp => ({ type: 'delete', key }))
     this.out.push({
@@ -330,7 +336,7 @@ export class AgentCoordinator {
     if (assignment === undefined) return this.place(at, entry, spec)
     if (end !== undefined) {
       if (end.outcome === 'refused') {
-        this.noteRefusal(at, entry.name, assignment.nodeId)
+        this.noteRefusal(at, entry.name, assignment)
         return this.place(at, entry, spec)
       }
       return spec.generation > end.generation ? this.place(at, entry, spec) : null
@@ -511,8 +517,10 @@ export class AgentCoordinator {
     return this.world.balancer.pick(strategy, pool, work) as Mutable<AgentCandidate> | undefined
   }
 
-  private noteRefusal(at: Instant, name: string, nodeId: NodeId): void {
-    const entry = this.refused.get(name) ?? { count: 0, nodes: new Map<NodeId, number>() }
+  private noteRefusal(at: Instant, name: string, { nodeId, epoch }: Assignment): void {
+    const entry = this.refused.get(name) ?? { count: 0, epoch: asEpoch(0), nodes: new Map<NodeId, number>() }
+    if (entry.epoch === epoch) return
+    entry.epoch = epoch
     const pauseMs = Math.min(refusedPauseMaxMs, this.options.refusedPauseMs * 2 ** Math.min(entry.count, 10))
     entry.count++
     entry.nodes.set(nodeId, at.nowMs + pauseMs)
@@ -629,6 +637,6 @@ function floorOf(view: StoreView): number {
 
 /** Life lock of the guard of a lease that was ended before its time: it may not have ended its processes yet. */
 function earlyGuard(view: StoreView, lease: LeaseId): string | undefined {
-  const value = view.json(guardKey(lease)) as { life_lock?: string; early?: boolean } | undefined
-  return value?.early === true ? value.life_lock : undefined
+  if (view.kv(earlyKey(lease)) === undefined) return undefined
+  return (view.json(guardKey(lease)) as { life_lock?: string } | undefined)?.life_lock
 }

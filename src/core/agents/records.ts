@@ -27,6 +27,9 @@ export const floorKey = 'agents/floor'
 /** Where the guard of a lease has its life lock: its processes are gone when that lock can be had. */
 export const guardPrefix = 'guards/'
 export const guardKey = (lease: LeaseId): string => guardPrefix + lease
+/** That lease was ended before its time: its guard may not have ended its processes yet. */
+export const earlyPrefix = 'early/'
+export const earlyKey = (lease: LeaseId): string => earlyPrefix + lease
 
 /** An external node holds no lease of the store; its registration stands for one. */
 export const externalLease = (nodeId: NodeId, registeredAtMs: number): LeaseId =>

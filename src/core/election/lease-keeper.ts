@@ -49,6 +49,8 @@ export type LeaseEffect =
       readonly lease: LeaseId
       readonly locator: string
     }
+  /** Its process is dead: end it before its time. Our registration is tried again when it is gone. */
+  | { readonly type: 'revoke_dead'; readonly lease: LeaseId }
   | { readonly type: 'lease_closed' }
   /** A later boot of our node id registered: this process must end. */
   | { readonly type: 'id_taken'; readonly detail: string }
@@ -127,7 +129,7 @@ export class LeaseKeeper {
         break
       case 'death_proof':
         if (this.state !== 'blocked') break
-        if (input.result === 'dead') this.ask('lease.revoke_dead', { op: 'lease_revoke', lease: input.lease })
+        if (input.result === 'dead') this.out.push({ type: 'revoke_dead', lease: input.lease })
         // Proved to run: waiting would only hide that two nodes were given one name.
         else if (input.result === 'alive' && this.boot === 0)
           this.out.push({ type: 'id_taken', detail: this.blockedBy })

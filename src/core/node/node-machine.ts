@@ -7,7 +7,7 @@
  */
 
 import { workOf } from '../agents/coordinator.js'
-import { guardKey } from '../agents/records.js'
+import { earlyKey, guardKey } from '../agents/records.js'
 import { whyNot } from '../balancing/candidate.js'
 import { LeaderElection, readLeader, type Standing } from '../election/leader-election.js'
 import { LeaseKeeper } from '../election/lease-keeper.js'
@@ -248,10 +248,9 @@ export class NodeMachine {
     else if (tag.startsWith('holder.')) this.runHolder(at, { type: 'store_done', tag, reply })
     else if (tag.startsWith('agents.') || tag.startsWith('host.'))
       this.emit(this.agents.storeDone(at, tag, reply))
-    else if (tag.startsWith('proof.early.') && reply.ok) {
-      const lease = asLeaseId(tag.slice('proof.early.'.length))
-      this.out.push({ type: 'store', tag: 'proof.revoke', request: { op: 'lease_revoke', lease } })
-    } else if (tag.startsWith('command.')) this.commandDone(tag.slice('command.'.length), reply)
+    else if (tag.startsWith('proof.early.') && reply.ok)
+      this.revokeNow(asLeaseId(tag.slice('proof.early.'.length)))
+    else if (tag.startsWith('command.')) this.commandDone(tag.slice('command.'.length), reply)
     else if (!reply.ok)
       this.out.push(note('warn', 'store.request_failed', { tag, code: reply.code, detail: reply.detail }))
   }
@@ -280,6 +279,9 @@ export class NodeMachine {
           break
         case 'prove_death':
           this.prove(effect.nodeId, effect.lease, effect.locator)
+          break
+        case 'revoke_dead':
+          this.revokeDead(effect.lease)
           break
         case 'lease_closed':
           this.out.push({ type: 'stopped', reason: this.leaving?.reason ?? 'stopped' })
@@ -508,13 +510,16 @@ export class NodeMachine {
    * the end of the lease for the end of the processes.
    */
   private revokeDead(lease: LeaseId): void {
-    const key = guardKey(lease)
-    const guard = this.view.json(key) as { life_lock?: string; early?: boolean } | undefined
-    if (guard === undefined || guard.early === true) {
-      this.out.push({ type: 'store', tag: 'proof.revoke', request: { op: 'lease_revoke', lease } })
-      return
+    if (this.view.synced && this.view.kv(guardKey(lease)) === undefined) this.revokeNow(lease)
+    else {
+      const hasGuard = { key: guardKey(lease), target: 'createRev', op: '>', value: 0n } as const
+      const value = jsonEncode({ v: 1, by: this.options.nodeId })
+      this.ask(`proof.early.${lease}`, [hasGuard], [{ type: 'put', key: earlyKey(lease), value }])
     }
-    this.ask(`proof.early.${lease}`, [], [{ type: 'put', key, value: jsonEncode({ ...guard, early: true }) }])
+  }
+
+  private revokeNow(lease: LeaseId): void {
+    this.out.push({ type: 'store', tag: 'proof.revoke', request: { op: 'lease_revoke', lease } })
   }
 
   /** The leader frees the work of nodes that gossip calls failed but whose lease lives on. */
