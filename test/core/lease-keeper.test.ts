@@ -167,7 +167,7 @@ describe('lease keeper', () => {
     expect(bench.answer({ ok: false, code: 'lease_not_found', detail: '' }).asked).toEqual(['lease_grant'])
   })
 
-  it('asks whether the boot that holds its node id is dead, revokes that lease on proof, and registers', () => {
+  it('asks whether the boot that holds its node id is dead, has that lease ended on proof, and registers', () => {
     const bench = new Bench().step({ type: 'open' }).grant().blockedBy(otherBoot)
     expect(bench.effects).toContainEqual({
       type: 'prove_death',
@@ -179,10 +179,9 @@ describe('lease keeper', () => {
     expect(bench.step({ type: 'death_proof', lease: asLeaseId('theirs'), result: 'unknown' }).asked).toEqual(
       [],
     )
-    expect(bench.step({ type: 'death_proof', lease: asLeaseId('theirs'), result: 'dead' }).asked).toEqual([
-      'lease_revoke theirs',
-    ])
-    expect(bench.answer({ ok: true, op: 'lease_revoke' }).asked).toEqual(['txn'])
+    bench.step({ type: 'death_proof', lease: asLeaseId('theirs'), result: 'dead' })
+    expect(bench.effects).toContainEqual({ type: 'revoke_dead', lease: 'theirs' })
+    expect(bench.step({ type: 'registration_gone' }).asked).toEqual(['txn'])
     expect(bench.register().keeper.isValid(bench.nowMs)).toBe(true)
     expect(bench.keeper.blockedBy).toBe('')
   })

@@ -250,6 +250,7 @@ export class NodeMachine {
       this.emit(this.agents.storeDone(at, tag, reply))
     else if (tag.startsWith('proof.early.') && reply.ok)
       this.revokeNow(asLeaseId(tag.slice('proof.early.'.length)))
+    else if (tag === 'proof.revoke' && reply.ok) this.runLease(at, { type: 'registration_gone' })
     else if (tag.startsWith('command.')) this.commandDone(tag.slice('command.'.length), reply)
     else if (!reply.ok)
       this.out.push(note('warn', 'store.request_failed', { tag, code: reply.code, detail: reply.detail }))
