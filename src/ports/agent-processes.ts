@@ -109,7 +109,7 @@ export interface HookResult {
 export interface AgentProcesses extends AsyncDisposable {
   /**
    * Starts the guard unless it runs, and ends processes that an earlier guard of this data directory left behind. `lifeLock`: its locator for
-   * `LifeLocks.prove`; `dead` proves that the guard and all its agents are gone. `renewalAddress`: for `GuardRenewals` on the control thread, a secret.
+   * `LifeLocks.prove`; `dead` proves that the guard and all its agents are gone (unless somebody killed the guard itself: then they are being killed). `renewalAddress`: for `GuardRenewals` on the control thread, a secret.
    * No agent starts before the first renewal. Errors: `unavailable`, `data_dir_unusable`, `incompatible`, `closed`.
    */
   open(): Promise<{ readonly lifeLock: string; readonly renewalAddress: string }>
@@ -161,6 +161,6 @@ export interface GuardRenewals {
    * kills all and ends, and no later renewal brings anything back. If it does not within 100 ms, it is killed from here, and its agents with it. Errors: `invalid_argument`.
    */
   renew(deadlineMs: number): void
-  /** No more renewals: the last deadline stands. */
+  /** No more renewals: the last deadline stands. Before the guard is asked to end, or its end is told as a loss. */
   close(): void
 }

@@ -38,8 +38,9 @@ export async function buildFromSources(): Promise<void> {
   })
 }
 
-export function removeBundles(): void {
-  rmSync(bundles, { recursive: true, force: true })
+/** Bundles and directories. */
+export function removeFiles(): void {
+  for (const path of [bundles, ...made.splice(0)]) rmSync(path, { recursive: true, force: true })
 }
 
 export const guardEntry = (): URL => pathToFileURL(`${bundles}/guard.mjs`)
@@ -106,8 +107,12 @@ export class BareRenewals {
   }
 }
 
+const made: string[] = []
+
 export function makeDirectory(): string {
-  return mkdtempSync(join(tmpdir(), 'skein-guard-test-'))
+  const directory = mkdtempSync(join(tmpdir(), 'skein-guard-test-'))
+  made.push(directory)
+  return directory
 }
 
 export function shell(name: string, script: string, more: Partial<ProcessSpec> = {}): ProcessSpec {
@@ -216,10 +221,10 @@ export class NodeProcess implements AsyncDisposable {
   readonly said: Record<string, unknown>[] = []
   #stderr = ''
 
-  constructor(env: Record<string, string> = {}) {
-    this.child = spawn(process.execPath, [`${bundles}/guarded-node.mjs`, this.directory, guardEntry().href], {
-      env: { ...process.env, ...env },
-    })
+  /** `renewer`: who renews in place of the control thread. */
+  constructor(renewer: 'control_thread' | 'somebody_else' = 'control_thread') {
+    const args = [`${bundles}/guarded-node.mjs`, this.directory, guardEntry().href, renewer]
+    this.child = spawn(process.execPath, args)
     createInterface({ input: this.child.stdout! }).on('line', (line) => this.said.push(JSON.parse(line)))
     this.child.stderr!.on('data', (chunk: Buffer) => {
       this.#stderr += chunk.toString()
@@ -238,9 +243,13 @@ export class NodeProcess implements AsyncDisposable {
     )
   }
 
-  async opened(): Promise<{ lifeLock: string; guardPid: number }> {
-    const { lifeLock, guardPid } = await this.heard('opened')
-    return { lifeLock: String(lifeLock), guardPid: Number(guardPid) }
+  async opened(): Promise<{ lifeLock: string; guardPid: number; renewalAddress: string }> {
+    const { lifeLock, guardPid, renewalAddress } = await this.heard('opened')
+    return {
+      lifeLock: String(lifeLock),
+      guardPid: Number(guardPid),
+      renewalAddress: String(renewalAddress),
+    }
   }
 
   async start(name: string, script: string): Promise<number> {

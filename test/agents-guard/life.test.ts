@@ -14,7 +14,7 @@ import {
   isAlive,
   marked,
   NodeProcess,
-  removeBundles,
+  removeFiles,
   shell,
 } from './kit.js'
 
@@ -22,7 +22,7 @@ import {
 const family = 'sleep 1000 & echo in $!; setsid sleep 1001 & wait'
 
 beforeAll(buildFromSources)
-afterAll(removeBundles)
+afterAll(removeFiles)
 
 describe('a node that is killed', () => {
   it('takes its agents with it, and then the life lock of its guard is free', async () => {
@@ -192,6 +192,19 @@ describe('a guard', () => {
     expect(marked(bench.directory)).toEqual([])
   })
 
+  it('that does not answer the main thread is killed, long before any deadline', async () => {
+    await using bench = await new Bench().open()
+    const pid = await bench.startShell('alice', family)
+    process.kill(bench.guardPid, 'SIGSTOP')
+    const stopping = bench.processes.stop('alice', 1)
+    await expect(bench.processes.state('alice')).rejects.toMatchObject({ code: 'timeout' })
+    await eventually('the node hears of it', () => bench.lost[0])
+    expect(bench.lost[0]).toContain('did not answer')
+    await stopping
+    expect(isAlive(pid)).toBe(false)
+    expect(marked(bench.directory)).toEqual([])
+  })
+
   it('ends everything at once when the lease is given up', async () => {
     await using bench = await new Bench().open()
     const pid = await bench.startShell('alice', 'sleep 1000')
@@ -237,17 +250,33 @@ describe('a guard', () => {
     )
   })
 
-  it('ends when the control thread is gone without a goodbye, and not after one', async () => {
+  it('ends when the control thread alone is gone without a goodbye, and not after one', async () => {
     await using bench = await new Bench().open()
     const pid = await bench.startShell('alice', 'sleep 1000')
     bench.renewals!.close()
     await roundTrip(bench)
     expect(isAlive(pid)).toBe(true)
-    await using node = new NodeProcess()
-    await node.opened()
-    const other = await node.start('bob', 'sleep 1000')
+    await using other = new Bench()
+    const { renewalAddress } = await other.processes.open()
+    const renewals = new BareRenewals(renewalAddress)
+    renewals.renew(monotonicMs() + 600_000)
+    await other.renewed()
+    const bob = await other.startShell('bob', 'sleep 1000')
+    renewals.socket.destroy()
+    await eventually('the node hears of it', () => other.lost[0])
+    expect(other.lost).toEqual(['the connection of the control thread ended'])
+    expect(isAlive(bob)).toBe(false)
+  })
+
+  it('ends when the pipe to the main thread alone is closed', async () => {
+    await using node = new NodeProcess('somebody_else')
+    const { renewalAddress, lifeLock } = await node.opened()
+    const renewals = new BareRenewals(renewalAddress)
+    renewals.renew(monotonicMs() + 600_000)
+    const pid = await node.start('alice', 'sleep 1000')
     node.child.kill('SIGKILL')
-    await eventually('it is gone', () => !isAlive(other))
+    await eventually('the life lock is free', () => new SqliteLifeLocks().prove(lifeLock) === 'dead')
+    expect(isAlive(pid)).toBe(false)
   })
 
   it('that is asked to end kills what runs, and its life lock is free', async () => {
@@ -276,7 +305,7 @@ describe('a guard', () => {
   it('that starts ends what an earlier one of its directory left behind', async () => {
     await using node = new NodeProcess()
     const { guardPid } = await node.opened()
-    await node.start('alice', family)
+    const pid = await node.start('alice', family)
     await member(node, 'in')
     // Both at the same moment: nobody is left to find what has left its group.
     process.kill(node.child.pid!, 'SIGSTOP')
@@ -284,6 +313,8 @@ describe('a guard', () => {
     process.kill(guardPid, 'SIGKILL')
     node.child.kill('SIGKILL')
     await eventually('both are gone', () => !isAlive(guardPid) && !isAlive(node.child.pid!))
+    // The kernel has seen to the first process of the agent.
+    await eventually('alice is gone', () => !isAlive(pid))
     expect(marked(node.directory).length).toBeGreaterThan(0)
     await using next = new GuardedProcesses({
       nodeId: 'node-1',

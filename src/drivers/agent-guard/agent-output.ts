@@ -13,6 +13,8 @@ import { type GuardLimits, lineBytesMax, partialLineMs } from './settings.js'
 const batchMs = 20
 /** Of text, for each agent and batch. */
 const batchCharactersMax = 64 * 1_024
+/** What passing on a line costs beside its text. */
+const lineCharacters = 100
 /** How long the last words of a process that is gone are waited for, ms. Something outside of its group may hold the stream open. */
 const lastWordsMsMax = 2_000
 
@@ -104,7 +106,7 @@ export class AgentOutput {
       const line: OutputLine = { epoch, stream, text, seq: ++this.#seq, atMs, isPartial }
       this.#ring.push(line)
       if (this.#batchCharacters + text.length > batchCharactersMax) continue
-      this.#batchCharacters += text.length + 1
+      this.#batchCharacters += text.length + lineCharacters
       this.#batch.push(line)
     }
     if (this.#batch.length > 0) this.#batchTimer ??= setTimeout(() => this.#sendBatch(), batchMs)

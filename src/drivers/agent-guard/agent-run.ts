@@ -81,8 +81,12 @@ export class AgentRun {
       )
       void this.#untilOver(group)
     } catch (error) {
-      if (!(error instanceof CannotStart)) throw error
       clearTimeout(this.#stop?.timer)
+      if (!(error instanceof CannotStart)) {
+        this.#group?.kill()
+        this.#finish()
+        throw error
+      }
       void this.#output.mark(`epoch ${epoch}: did not start: ${error.message}`)
       void this.#output.close()
       this.#finish()

@@ -6,9 +6,11 @@ import type { Socket } from 'node:net'
 import { dirname, join } from 'node:path'
 import { setTimeout as sleep } from 'node:timers/promises'
 import { SkeinError } from '../../core/kernel/error.js'
+import { monotonicMs } from '../../engines/sqlite/clock.js'
 import { identityOf } from '../../engines/sqlite/process-identity.js'
 import type { ProcessEvent } from '../../ports/agent-processes.js'
 import { encodeFrame, FrameReader } from './frames.js'
+import { GroupTable, type GroupUsage } from './group-usage.js'
 import { lastWords, launchGuard, makeSocketPath, prepareHome } from './guard-launch.js'
 import { endMarked, sendSignal } from './marked-processes.js'
 import {
@@ -28,6 +30,7 @@ const lingerMsMax = 2_000
 /** For what it left behind. */
 const sweepMsMax = 5_000
 const pingMsMax = 5_000
+const pollMs = 5
 const callsMax = 4_096
 const waitingBytesMax = 2 * frameBytesMax
 
@@ -44,6 +47,7 @@ export interface GuardProcessOptions {
 }
 
 interface Call {
+  readonly name: CallName
   readonly resolve: (value: never) => void
   readonly reject: (error: SkeinError) => void
   readonly timer: NodeJS.Timeout
@@ -57,6 +61,8 @@ export class GuardProcess {
   readonly #child: ChildProcess
   readonly #channel: Socket
   readonly #setup: GuardSetup
+  /** Of the guard's process. */
+  readonly #startTicks: number
   readonly #calls = new Map<number, Call>()
   /** First processes of groups that have not ended, by pid. */
   readonly #groups = new Map<number, { readonly startTicks: number; readonly name: string }>()
@@ -75,8 +81,8 @@ export class GuardProcess {
     this.#setup = setup
     const { socketPath, token, mark } = setup
     const pid = child.pid ?? 0
-    const startTicks = identityOf(pid)?.startTicks ?? 0
-    this.renewalAddress = formatTarget({ socketPath, token, mark, pid, startTicks })
+    this.#startTicks = identityOf(pid)?.startTicks ?? 0
+    this.renewalAddress = formatTarget({ socketPath, token, mark, pid, startTicks: this.#startTicks })
     this.ended = this.#untilEnded()
   }
 
@@ -84,7 +90,7 @@ export class GuardProcess {
   static async start(options: GuardProcessOptions): Promise<GuardProcess> {
     const home = prepareHome(options.dataDir)
     // Of this data directory's earlier guards nothing may live: the directory has one node at a time.
-    const { isSure, left } = await endMarked(`${home.mark}/`, 'without_guards', sweepMsMax)
+    const { isSure, left } = await endMarked(`${home.mark}/`, 0, 'without_guards', sweepMsMax)
     if (!isSure) options.onNote('agent.processes_left', { pids: left })
     const boot = randomBytes(8).toString('hex')
     const setup: GuardSetup = {
@@ -124,7 +130,7 @@ export class GuardProcess {
     const id = ++this.#lastId
     return await new Promise((resolve, reject) => {
       const timer = setTimeout(() => this.#late(id, name, timeoutMs), timeoutMs)
-      this.#calls.set(id, { resolve, reject, timer })
+      this.#calls.set(id, { name, resolve, reject, timer })
       this.#send({ type: 'call', id, call: name, args })
     })
   }
@@ -210,7 +216,7 @@ export class GuardProcess {
         resolve(false)
       }, pingMsMax)
       const answered = () => resolve(true)
-      this.#calls.set(id, { resolve: answered, reject: answered, timer })
+      this.#calls.set(id, { name: 'ping', resolve: answered, reject: answered, timer })
       this.#send({ type: 'call', id, call: 'ping', args: {} })
     })
     this.#isChecked = false
@@ -272,15 +278,43 @@ export class GuardProcess {
 
   /** The guard is gone. Its direct children went with it where there is setpriv; the rest is for us. */
   async #cleanUp(): Promise<void> {
-    for (const [pid, { startTicks }] of this.#groups)
-      if (startTicks !== 0 && identityOf(pid)?.startTicks === startTicks) sendSignal(-pid, 'SIGKILL')
-    const { isSure, left } = await endMarked(`${this.#setup.mark}/`, 'with_guards', sweepMsMax)
+    const groupsLeft = await this.#endGroups()
+    const marked = await endMarked(`${this.#setup.mark}/`, this.#startTicks, 'with_guards', sweepMsMax)
+    const isSure = marked.isSure && groupsLeft.length === 0
+    const left = [...new Set([...groupsLeft, ...marked.left])]
     rmSync(dirname(this.#setup.socketPath), { recursive: true, force: true })
-    for (const id of [...this.#calls.keys()]) this.#take(id)?.reject(noGuard())
+    for (const id of [...this.#calls.keys()]) {
+      const call = this.#take(id)
+      // What was to be stopped is stopped.
+      if (call?.name === 'stop' && isSure) call.resolve(null as never)
+      else call?.reject(noGuard())
+    }
     if (this.#isAsked || !this.#isReady) return
     const leftWords = isSure ? '' : `; processes may be left${left.length > 0 ? `: ${left.join(', ')}` : ''}`
     this.#options.onLost(`${this.#lastWord}${leftWords}`)
   }
+
+  /** Groups whose first process is still the one that was started. What the kernel has sent its SIGKILL takes a moment to die. Returns what does not. */
+  async #endGroups(): Promise<readonly number[]> {
+    const ours = [...this.#groups].filter(
+      ([pid, { startTicks }]) => startTicks !== 0 && identityOf(pid)?.startTicks === startTicks,
+    )
+    const table = new GroupTable()
+    const deadlineMs = monotonicMs() + sweepMsMax
+    let left = ours.map(([pid]) => pid)
+    for (;;) {
+      left = left.filter((pid) => sendSignal(-pid, 'SIGKILL'))
+      if (left.length === 0) return []
+      const groups = await Promise.race([table.read(0), sleep(sweepMsMax)])
+      left = left.filter((pid) => !isOnlyZombies(pid, groups ?? undefined))
+      if (left.length === 0 || monotonicMs() > deadlineMs) return left
+      await sleep(pollMs)
+    }
+  }
+}
+
+function isOnlyZombies(pid: number, groups: ReadonlyMap<number, GroupUsage> | undefined): boolean {
+  return groups !== undefined && !groups.has(pid)
 }
 
 export function noGuard(): SkeinError {

@@ -107,7 +107,7 @@ export class GuardRenewalSender implements GuardRenewals {
     clearTimeout(this.#watchdog)
     if (this.#isClosed) return
     this.#isClosed = true
-    await endMarked(`${this.#target.mark}/`, 'without_guards', sweepMsMax)
+    await endMarked(`${this.#target.mark}/`, this.#target.startTicks, 'without_guards', sweepMsMax)
     this.#onLost(this.#lastWord)
   }
 }

@@ -12,6 +12,7 @@ import { Socket } from 'node:net'
 import type { Instant } from '../../core/kernel/machine.js'
 import { monotonicMs } from '../../engines/sqlite/clock.js'
 import { SqliteLifeLocks } from '../../engines/sqlite/life-lock.js'
+import { ownIdentity } from '../../engines/sqlite/process-identity.js'
 import { Agents } from './agents.js'
 import { ChildGroups } from './child-group.js'
 import { CannotStart, findCommand } from './find-command.js'
@@ -140,7 +141,7 @@ class Guard {
     try {
       this.#renewals.close()
       await this.#groups.allGone()
-      await endMarked(`${this.#setup.mark}/`, 'without_guards', sweepMsMax)
+      await endMarked(`${this.#setup.mark}/`, ownIdentity().startTicks, 'without_guards', sweepMsMax)
       log(`ended: ${detail}`)
     } catch (error) {
       log(`ended: ${detail}; ${inFull(error)}`)
@@ -182,7 +183,6 @@ function log(text: string): void {
 }
 
 function main(): void {
-  process.title = 'skein-guard'
   for (const signal of ['SIGTERM', 'SIGINT', 'SIGHUP', 'SIGQUIT'] as const)
     process.on(signal, () => log(`ignored ${signal}: the node ends it`))
   const channel = new Socket({ fd: nodeFd, readable: true, writable: true })
@@ -201,6 +201,7 @@ function main(): void {
   process.on('unhandledRejection', crash)
   const begin = async (setup: GuardSetup) => {
     try {
+      process.title = `skein-guard ${setup.nodeId}`
       guard = new Guard(channel, setup, await findSetpriv())
       await guard.start()
     } catch (error) {

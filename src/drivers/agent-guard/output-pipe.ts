@@ -4,6 +4,9 @@
  */
 import type { Readable } from 'node:stream'
 
+/** What may wait until somebody asks. */
+const earlyBytesMax = 64 * 1_024
+
 export class OutputPipe {
   readonly #stream: Readable
   #early: Buffer[] = []
@@ -14,9 +17,13 @@ export class OutputPipe {
   constructor(stream: Readable) {
     this.#stream = stream
     stream.on('data', (chunk: Buffer) => {
-      stream.pause()
-      if (this.#take === undefined) this.#early.push(chunk)
-      else this.#deal(chunk)
+      if (this.#take === undefined) {
+        this.#early.push(chunk)
+        if (this.early.length >= earlyBytesMax) stream.pause()
+      } else {
+        stream.pause()
+        this.#deal(chunk)
+      }
     })
     // A pipe that breaks ends like one that is closed: there is nothing more to read, and `close` follows.
     stream.on('error', () => undefined)

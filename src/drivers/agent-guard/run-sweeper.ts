@@ -3,6 +3,7 @@
  */
 import { setTimeout as sleep } from 'node:timers/promises'
 import { monotonicMs } from '../../engines/sqlite/clock.js'
+import { ownIdentity } from '../../engines/sqlite/process-identity.js'
 import { findMarked, killMarked } from './marked-processes.js'
 
 /** A run is over after that, whatever is left. */
@@ -16,6 +17,7 @@ interface Sweep {
 
 export class RunSweeper {
   readonly #guardMark: string
+  readonly #sinceTicks = ownIdentity().startTicks
   readonly #onLeft: (mark: string) => void
   readonly #waiting = new Map<string, Sweep>()
   #isSweeping = false
@@ -39,7 +41,10 @@ export class RunSweeper {
     while (this.#waiting.size > 0) {
       // A run that comes during the look waits for the next one.
       const looked = [...this.#waiting]
-      const found = await Promise.race([findMarked(`${this.#guardMark}/`), sleep(sweepMsMax)])
+      const found = await Promise.race([
+        findMarked(`${this.#guardMark}/`, this.#sinceTicks),
+        sleep(sweepMsMax),
+      ])
       const alive = new Set(found?.map(({ mark }) => mark))
       for (const one of found ?? []) if (this.#waiting.has(one.mark)) killMarked(one)
       const nowMs = monotonicMs()

@@ -6,7 +6,7 @@ export interface GuardLimits {
   readonly agentsMax: number
   /** Lines that are kept of each agent in memory. Default 1,000, range 1 to 10,000. */
   readonly ringLinesMax: number
-  /** The same in bytes. Default 256 KiB, range 16 KiB to 16 MiB. Memory: at most this for each agent that runs, and for the last 64 that ended. */
+  /** The same in bytes. Default 256 KiB, range 16 KiB to 4 MiB. Memory: at most this for each agent that runs, and for the last 64 that ended. */
   readonly ringBytesMax: number
   /** Size of `output.log` at which it becomes `output.log.1`. Default 4 MiB, range 256 KiB to 1 GiB. */
   readonly fileBytesMax: number
@@ -25,7 +25,7 @@ export const guardLimits: GuardLimits = {
 const ranges: Readonly<Record<keyof GuardLimits, readonly [number, number]>> = {
   agentsMax: [1, 10_000],
   ringLinesMax: [1, 10_000],
-  ringBytesMax: [16 * 1_024, 16 * 1_024 * 1_024],
+  ringBytesMax: [16 * 1_024, 4 * 1_024 * 1_024],
   fileBytesMax: [256 * 1_024, 1_024 * 1_024 * 1_024],
   filesMax: [1, 100],
 }
@@ -67,7 +67,7 @@ export const lineBytesMax = 16 * 1_024
 export const partialLineMs = 250
 /** Text that a hook is given, characters, and returns, bytes. */
 export const hookTextMax = 4 * 1_024 * 1_024
-/** Bytes of one frame: the largest hook, each of its characters escaped. */
-export const frameBytesMax = 6 * hookTextMax + 64 * 1_024
+/** Bytes of one frame: the largest hook, each of its characters escaped, and its command or its last words. */
+export const frameBytesMax = 6 * hookTextMax + 1_024 * 1_024
 /** Between SIGTERM and SIGKILL, and for a hook, ms. */
 export const waitMsMax = 600_000
