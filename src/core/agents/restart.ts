@@ -1,4 +1,4 @@
-/** Whether and when an agent that ended is started again where it is. Pure: time comes in, a decision goes out. */
+/** Whether and when an agent that ended is started again where it is. Pure: time and chance come in, a decision goes out. */
 import type { RestartPolicy } from './records.js'
 
 export const restartDefaults: RestartPolicy = {
@@ -17,16 +17,21 @@ export type RestartDecision =
 
 /** After so long without a failure the delays begin anew, ms. */
 const calmMs = 60_000
+/** Share of a delay that is left to chance, so that what fell together does not rise together. */
+const jitter = 0.2
 
 export class Restarts {
   readonly policy: RestartPolicy
   count = 0
+  private readonly random: () => number
   private readonly times: number[] = []
   private inRow = 0
-  private startedMs = 0
+  private startedMs: number | undefined
 
-  constructor(policy: RestartPolicy = restartDefaults) {
+  /** `random`: in [0, 1), drawn once for each delay, which lasts between 0.8 times its full length and all of it. */
+  constructor(policy: RestartPolicy = restartDefaults, random: () => number) {
     this.policy = policy
+    this.random = random
   }
 
   started(nowMs: number): void {
@@ -36,9 +41,12 @@ export class Restarts {
   /** It ended; did it fail? */
   ended(nowMs: number, failed: boolean): RestartDecision {
     const { mode, backoffMinMs, backoffMaxMs, triesMax, windowMs } = this.policy
+    // One that is not started before it fails again has not run meanwhile.
+    const ranMs = this.startedMs === undefined ? 0 : nowMs - this.startedMs
+    this.startedMs = undefined
     if (mode === 'never' || (mode === 'on_failure' && !failed))
       return failed ? { action: 'give_up', detail: 'it is not to be restarted' } : { action: 'done' }
-    if (this.startedMs > 0 && nowMs - this.startedMs >= calmMs) this.inRow = 0
+    if (ranMs >= calmMs) this.inRow = 0
     while (this.times[0] !== undefined && nowMs - this.times[0] > windowMs) this.times.shift()
     if (this.times.length >= triesMax)
       return {
@@ -47,7 +55,7 @@ export class Restarts {
       }
     this.times.push(nowMs)
     this.count++
-    const delayMs = Math.min(backoffMaxMs, backoffMinMs * 2 ** Math.min(this.inRow++, 20))
-    return { action: 'restart', delayMs }
+    const fullMs = Math.min(backoffMaxMs, backoffMinMs * 2 ** Math.min(this.inRow++, 20))
+    return { action: 'restart', delayMs: fullMs * (1 - jitter * this.random()) }
   }
 }

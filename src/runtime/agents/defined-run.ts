@@ -27,7 +27,7 @@ export class DefinedRun implements AgentRun {
     this.spec = spec
     this.epoch = epoch
     this.lease = lease
-    this.restarts = new Restarts(spec.restart)
+    this.restarts = new Restarts(spec.restart, Math.random)
     this.agent = this.make()
   }
 

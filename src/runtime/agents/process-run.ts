@@ -56,7 +56,7 @@ export class ProcessRun implements AgentRun {
     this.spec = spec
     this.epoch = epoch
     this.lease = lease
-    this.restarts = new Restarts(spec.restart)
+    this.restarts = new Restarts(spec.restart, Math.random)
   }
 
   private get part(): ProcessPart {
