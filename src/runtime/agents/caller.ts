@@ -149,10 +149,14 @@ class Line {
     const entry = directory.get(this.name)
     if (entry?.spec === undefined || entry.spec.desired === 'removed')
       return new SkeinError('not_found', `no agent "${this.name}"`, { details: { agent: this.name } })
-    if (directory.hasEnded(this.name) && entry.end?.outcome !== 'refused')
+    const { spec, end } = entry
+    // One that is to begin anew, or elsewhere, is worth waiting for.
+    const isOver =
+      directory.hasEnded(this.name) && end?.outcome !== 'refused' && spec.generation <= (end?.generation ?? 0)
+    if (isOver)
       return new SkeinError(
         'conflict',
-        `agent "${this.name}" has ${entry.end?.outcome ?? 'ended'}: ${entry.end?.detail ?? ''}`,
+        `agent "${this.name}" has ${end?.outcome ?? 'ended'}: ${end?.detail ?? ''}`,
       )
     return undefined
   }
