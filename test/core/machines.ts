@@ -12,7 +12,7 @@ import { lanMembership, type MembershipOptions } from '../../src/core/membership
 import { recordOf } from './claims.js'
 
 const cluster: ClusterIdentity = { clusterName: 'blue', storeIdentity: 'store-1' }
-const wallStartMs = 1_700_000_000_000
+export const wallStartMs = 1_700_000_000_000
 
 export class Machine {
   readonly id: string
@@ -32,7 +32,9 @@ export class Machine {
   ) {
     this.world = world
     this.id = id
-    this.membership = new Membership(options, identity, new Random(seed))
+    this.membership = new Membership(options, identity, new Random(seed), {
+      isRegistered: (record) => world.isRegistered(record),
+    })
   }
 
   step(input: MembershipInput): this {
@@ -76,6 +78,8 @@ export class Machines {
   readonly cuts = new Set<string>()
   /** Messages carried so far, as `from>to type`. */
   readonly carried: string[] = []
+  /** What the store has on record; anything, unless a test says otherwise. */
+  isRegistered: (record: MemberRecord) => boolean = () => true
   private readonly post_: { atMs: number; to: string; input: MembershipInput }[] = []
   private readonly options: MembershipOptions
 

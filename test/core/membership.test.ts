@@ -1,6 +1,8 @@
 import { describe, expect, it } from 'vitest'
-import { asBootNumber } from '../../src/core/kernel/brand.js'
-import { laterBoot, Machines } from './machines.js'
+import { asBootId, asBootNumber, asIncarnation } from '../../src/core/kernel/brand.js'
+import type { Claim, MemberRecord } from '../../src/core/membership/member.js'
+import { recordOf } from './claims.js'
+import { laterBoot, type Machine, Machines, wallStartMs } from './machines.js'
 
 describe('joining', () => {
   it('makes three machines know one another, with equal digests', () => {
@@ -291,5 +293,69 @@ describe('leaving and coming back', () => {
     expect(n1!.effects).toContainEqual(
       expect.objectContaining({ type: 'note', level: 'error', event: 'member.table_full' }),
     )
+  })
+})
+
+describe('what others claim', () => {
+  const tell = (to: Machine, over: Partial<MemberRecord>, status: Claim['status'] = 'alive'): void => {
+    const record = recordOf(over.nodeId ?? 'n3', over)
+    const claim: Claim = { record, status, from: 'liar', missedProbes: 0, verdictAtMs: wallStartMs }
+    const message = { type: 'gossip', from: 'liar', digest: 0, claims: [claim] } as const
+    to.step({ type: 'message', from: 'liar:1', message, via: 'datagram' })
+  }
+
+  it('of boots that the store has never seen is not believed', () => {
+    const world = new Machines()
+    const [n1, n2] = world.joined(3)
+    world.isRegistered = ({ boot }) => boot === 1
+    tell(n1!, { nodeId: 'ghost', boot: asBootNumber(2) })
+    tell(n1!, { nodeId: 'n3', boot: asBootNumber(2), bootId: asBootId('n3#2') })
+    expect(n1!.sees('ghost')).toBe('unknown')
+    expect(n1!.membership.table.get('n3')?.record.boot).toBe(1)
+    tell(n1!, { nodeId: 'n1', boot: asBootNumber(2), bootId: asBootId('n1#2') })
+    expect(n1!.effects).not.toContainEqual(expect.objectContaining({ type: 'superseded' }))
+    world.isRegistered = () => true
+    tell(n1!, { nodeId: 'n1', boot: asBootNumber(2), bootId: asBootId('n1#2') })
+    expect(n1!.effects).toContainEqual(expect.objectContaining({ type: 'superseded' }))
+    world.run(1_000)
+    expect(n2!.sees('ghost')).toBe('unknown')
+  })
+
+  it('of a boot under the number of another is not believed', () => {
+    const world = new Machines()
+    const [n1] = world.joined(3)
+    tell(n1!, { bootId: asBootId('n3#other'), incarnation: asIncarnation(50), peerAddress: 'elsewhere:3' })
+    expect(n1!.membership.table.get('n3')?.record).toMatchObject({ bootId: 'n3#1', peerAddress: 'n3:3' })
+  })
+
+  it.each([
+    ['that it has left', {}, 'left'],
+    ['that it stands still, as if it had said so itself', { stalled: true, incarnation: 40 }, 'alive'],
+    [
+      'that it drains, in the highest incarnation there can be',
+      { lifecycle: 'draining', incarnation: 2 ** 40 - 1 },
+      'alive',
+    ],
+  ] as const)('of a member (%s) is taken back by it', (_, over, status) => {
+    const world = new Machines()
+    const [n1, n2, n3] = world.joined(3)
+    const truth = n3!.membership.self
+    const incarnation = asIncarnation('incarnation' in over ? over.incarnation : truth.incarnation)
+    tell(n1!, { ...truth, ...over, incarnation }, status)
+    expect(n1!.membership.table.get('n3')).not.toMatchObject({ status: 'alive', record: truth })
+    const isRight = (m: Machine): boolean => {
+      const entry = m.membership.table.get('n3')
+      return entry?.status === 'alive' && !entry.record.stalled && entry.record.lifecycle === truth.lifecycle
+    }
+    world.until(() => isRight(n1!) && isRight(n2!), 3_000)
+  })
+
+  it('in an incarnation that nobody could ever take back is not believed', () => {
+    const world = new Machines()
+    const [n1, , n3] = world.joined(3)
+    tell(n1!, { ...n3!.membership.self, stalled: true, incarnation: asIncarnation(2 ** 53 - 1) })
+    tell(n3!, { ...n3!.membership.self, incarnation: asIncarnation(2 ** 53 - 1) }, 'failed')
+    expect(n1!.membership.table.get('n3')?.record.stalled).toBe(false)
+    expect(n3!.membership.self.incarnation).toBeLessThan(100)
   })
 })

@@ -17,6 +17,7 @@ import type { Random } from '../kernel/random.js'
 import { addressTrouble } from './addresses.js'
 import {
   type Claim,
+  compareClaims,
   type Evidence,
   type EvidenceKind,
   type MemberRecord,
@@ -96,6 +97,14 @@ export interface ClusterIdentity {
   readonly storeIdentity: string
 }
 
+/** What the store has on record. Gossip says how members are; who is one, it does not. */
+export interface BootRecords {
+  /** Was that boot ever registered? Also true as long as this node has no record to look at. */
+  isRegistered(record: MemberRecord): boolean
+}
+
+const noRecords: BootRecords = { isRegistered: () => true }
+
 interface Probe {
   readonly seq: number
   readonly nodeId: NodeId
@@ -111,6 +120,8 @@ interface Probe {
 
 /** A state of more claims than this is learned without being passed on as gossip. */
 const bulkClaims = 32
+/** Nobody lives to see it. A claim above it could never be refuted. */
+const incarnationMax = 2 ** 40
 /** Names in DNS may have many addresses; a few that answer are enough. */
 const seedsMax = 1_000
 
@@ -125,6 +136,7 @@ export class Membership {
   private readonly options: MembershipOptions
   private readonly random: Random
   private readonly cluster: ClusterIdentity
+  private readonly records: BootRecords
   private seeds: readonly Address[] = []
   private hints: readonly { readonly nodeId: NodeId; readonly address: Address }[] = []
   private order: NodeId[] = []
@@ -145,10 +157,16 @@ export class Membership {
   settled = false
   selfId: NodeId = ''
 
-  constructor(options: MembershipOptions, cluster: ClusterIdentity, random: Random) {
+  constructor(
+    options: MembershipOptions,
+    cluster: ClusterIdentity,
+    random: Random,
+    records: BootRecords = noRecords,
+  ) {
     this.options = options
     this.cluster = cluster
     this.random = random
+    this.records = records
   }
 
   get self(): MemberRecord {
@@ -462,13 +480,7 @@ export class Membership {
     const removed = this.forgotten.get(record.nodeId)
     if (removed !== undefined && record.boot <= removed) return
     const known = this.table.get(record.nodeId)
-    const trouble = addressTrouble(record, known?.record, this.options.allowSpecialAddresses)
-    if (trouble !== undefined) {
-      this.out.push(
-        note('warn', 'member.address_refused', { node_id: record.nodeId, by: claim.from, detail: trouble }),
-      )
-      return
-    }
+    if (!this.isCredible(claim, known?.record)) return
     if (known === undefined) {
       if (!isReachable(claim.status) && at.wallMs - claim.verdictAtMs > this.options.forgetAfterMs) return
       if (this.table.entries.size >= this.options.membersMax) {
@@ -490,26 +502,36 @@ export class Membership {
     this.apply(at, claim, evidenceOf(claim))
   }
 
+  /** Notes why not. */
+  private isCredible({ record, from }: Claim, known: MemberRecord | undefined): boolean {
+    const { nodeId, boot, bootId, incarnation } = record
+    if (incarnation > incarnationMax) return false
+    if (known?.boot === boot && known.bootId !== bootId) return false
+    // It may be that the store's news is on its way: then gossip will say it again, and the registration leads to that node.
+    if ((known === undefined || boot > known.boot) && !this.records.isRegistered(record)) {
+      this.out.push(note('debug', 'member.unregistered', { node_id: nodeId, by: from, boot }))
+      return false
+    }
+    const trouble = addressTrouble(record, known, this.options.allowSpecialAddresses)
+    if (trouble === undefined) return true
+    this.out.push(note('warn', 'member.address_refused', { node_id: nodeId, by: from, detail: trouble }))
+    return false
+  }
+
+  /** What others are told of us must not go beyond what we say: the claim with the higher incarnation counts, whoever made it. */
   private considerOwn(at: Instant, claim: Claim): void {
-    const me = this.self
-    if (claim.record.boot > me.boot) {
-      this.out.push({ type: 'superseded', by: claim.record })
+    const me = this.table.get(this.selfId) as MemberEntry
+    const { boot, incarnation } = claim.record
+    if (boot > me.record.boot) {
+      if (this.records.isRegistered(claim.record)) this.out.push({ type: 'superseded', by: claim.record })
       return
     }
-    if (claim.record.boot < me.boot) return
-    const accused = claim.status === 'suspect' || claim.status === 'failed'
-    if (accused && claim.record.incarnation >= me.incarnation) {
-      this.worse(1)
-      this.out.push(
-        note('info', 'member.refuting', {
-          status: claim.status,
-          from: claim.from,
-          incarnation: claim.record.incarnation,
-        }),
-      )
-      this.newIncarnation(at, {}, claim.record.incarnation)
-      this.deadlines.set('gossip', at.nowMs)
-    }
+    if (boot < me.record.boot || incarnation > incarnationMax || compareClaims(claim, me) <= 0) return
+    const { status, from } = claim
+    if (status !== 'alive') this.worse(1)
+    this.out.push(note('info', 'member.refuting', { status, from, incarnation }))
+    this.newIncarnation(at, {}, incarnation)
+    this.deadlines.set('gossip', at.nowMs)
   }
 
   private apply(

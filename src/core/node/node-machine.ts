@@ -18,6 +18,7 @@ import { formatKey, formatLevel, formatLevelForAll, formatTrouble } from '../ker
 import { type Instant, note } from '../kernel/machine.js'
 import type { Random } from '../kernel/random.js'
 import {
+  bootKey,
   evictionKey,
   evictionPrefix,
   readRegistration,
@@ -84,7 +85,9 @@ export class NodeMachine {
 
   constructor(options: NodeOptions, random: Random) {
     this.options = options
-    this.membership = new Membership(options.membership, options, random)
+    this.membership = new Membership(options.membership, options, random, {
+      isRegistered: (record) => this.isRegistered(record),
+    })
     this.lease = new LeaseKeeper(
       {
         nodeId: options.nodeId,
@@ -407,6 +410,15 @@ export class NodeMachine {
           this.out.push(effect)
       }
     }
+  }
+
+  /** The last boot of a node id outlives its lease in the store. */
+  private isRegistered({ nodeId, boot, bootId }: MemberRecord): boolean {
+    if (!this.view.synced) return true
+    const last = this.view.kv(bootKey(nodeId))
+    if (last === undefined || BigInt(boot) > last.modRev) return false
+    if (BigInt(boot) < last.modRev) return true
+    return (this.view.json(bootKey(nodeId)) as { boot_id?: string } | undefined)?.boot_id === bootId
   }
 
   private memberChanged(at: Instant, change: Extract<NodeEffect, { type: 'member_changed' }>): void {
