@@ -80,8 +80,17 @@ export type ConnectionEvent =
   | { readonly type: 'refused'; readonly address: Address; readonly detail: string }
   /** A dial failed in another way (time, route). */
   | { readonly type: 'unreachable'; readonly address: Address; readonly detail: string }
-  /** One end would not have the other: wrong cookie, cluster, store or protocol. `detail` names the difference and the fix. */
-  | { readonly type: 'rejected'; readonly address: Address; readonly code: string; readonly detail: string }
+  /**
+   * One end would not have the other: wrong cookie, cluster, store or protocol. `detail` names the difference and the fix. `inbound`: the other
+   * end dialled; anybody can, and it says nothing about who is right.
+   */
+  | {
+      readonly type: 'rejected'
+      readonly address: Address
+      readonly code: string
+      readonly detail: string
+      readonly inbound: boolean
+    }
 
 export interface PeerStats {
   readonly address: Address

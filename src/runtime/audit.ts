@@ -57,9 +57,13 @@ export class Audit {
   /** A question of another node about this node's own log. */
   async answer(body: Uint8Array): Promise<Uint8Array> {
     const [limit, after] = unpack(body) as [unknown, unknown]
-    if (typeof limit !== 'number' || (after !== null && typeof after !== 'string'))
+    if (
+      !Number.isSafeInteger(limit) ||
+      (limit as number) < 1 ||
+      (after !== null && typeof after !== 'string')
+    )
       throw new SkeinError('protocol_violation', 'a malformed question about the audit log')
-    const entries = await this.parts.log.read(Math.min(limit, entriesMax + 1), after ?? undefined)
+    const entries = await this.parts.log.read(Math.min(limit as number, entriesMax + 1), after ?? undefined)
     return pack(entries)
   }
 

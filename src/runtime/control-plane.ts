@@ -5,6 +5,8 @@
 
 import { writeSync } from 'node:fs'
 import { isSkeinError } from '../core/kernel/error.js'
+import type { Note } from '../core/kernel/machine.js'
+import { NoteLimiter } from '../core/kernel/note-limiter.js'
 import { Random } from '../core/kernel/random.js'
 import { evictionKey, readRegistration } from '../core/kernel/registration.js'
 import { decodeMembership, encodeMembership } from '../core/membership/codec.js'
@@ -86,6 +88,8 @@ export class ControlPlane {
   private stepping = false
   private readonly inputs: NodeInput[] = []
   private running: Promise<void> = Promise.resolve()
+  /** Of what others cause. */
+  private readonly notes = new NoteLimiter(monotonicMs)
 
   constructor(setup: ControlSetup, drivers: ControlDrivers, post: (message: ControlToMain) => void) {
     this.setup = setup
@@ -292,6 +296,9 @@ export class ControlPlane {
       case 'member_changed':
         this.snapshotSoon()
         break
+      case 'note':
+        this.note(effect.level, effect.event, effect.fields)
+        break
       case 'feed':
         this.post({ type: 'feed', atMs: Date.now(), event: effect.event, fields: effect.fields })
         break
@@ -320,6 +327,10 @@ export class ControlPlane {
     }
   }
 
+  private note(level: Note['level'], event: string, fields: Note['fields']): void {
+    this.notes.note(event, fields, (shown) => this.post({ type: 'note', level, event, fields: shown }))
+  }
+
   private keep(addresses: readonly string[]): void {
     const wanted = new Set(addresses)
     for (const address of this.kept) if (!wanted.has(address)) this.drivers.streams.unkeep(address)
@@ -332,13 +343,7 @@ export class ControlPlane {
   private receive(bytes: Uint8Array, from: string, via: 'datagram' | 'stream'): void {
     const decoded = decodeMembership(bytes)
     if (decoded.ok) this.feedMembership({ type: 'message', from, message: decoded.message, via })
-    else
-      this.post({
-        type: 'note',
-        level: 'warn',
-        event: 'wire.garbage',
-        fields: { from, detail: decoded.detail },
-      })
+    else this.note('warn', 'wire.garbage', { from, detail: decoded.detail })
   }
 
   private connection(event: ConnectionEvent): void {
@@ -352,13 +357,10 @@ export class ControlPlane {
       })
     } else if (event.type === 'refused')
       this.feedMembership({ type: 'dial_refused', address: event.address, detail: event.detail })
-    else if (event.type === 'rejected')
-      this.post({
-        type: 'note',
-        level: 'error',
-        event: 'peer.rejected',
-        fields: { address: event.address, code: event.code, detail: event.detail },
-      })
+    else if (event.type === 'rejected') {
+      const { address, code, detail, inbound } = event
+      this.note(inbound ? 'warn' : 'error', 'peer.rejected', { address, code, detail })
+    }
   }
 
   // --- what main sees -----------------------------------------------------------------------------------------------

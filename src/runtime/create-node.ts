@@ -10,6 +10,7 @@ import { fileURLToPath } from 'node:url'
 import { electionDefaults } from '../core/election/leader-election.js'
 import { parseAddress } from '../core/kernel/address.js'
 import { SkeinError } from '../core/kernel/error.js'
+import { NoteLimiter } from '../core/kernel/note-limiter.js'
 import { agentPlaneDefaults } from '../core/node/agent-plane.js'
 import { version } from '../core/version.js'
 import { createHttpServer } from '../http/server.js'
@@ -30,6 +31,7 @@ import type { ControlSetup, ControlToMain } from './control-messages.js'
 import { protocolMax, protocolMin } from './control-plane.js'
 import { Credentials } from './credentials.js'
 import { HlcKeeper } from './hlc-keeper.js'
+import { monotonicMs } from './host-clock.js'
 import { openIdentity } from './identity.js'
 import { loadModules } from './load-modules.js'
 import { makeLog } from './log.js'
@@ -256,6 +258,12 @@ async function serveHttp(
   log: ReturnType<typeof makeLog>,
   undo: (() => Promise<unknown> | unknown)[],
 ): Promise<string> {
+  // What callers cause must not fill the log.
+  const notes = new NoteLimiter(monotonicMs)
+  const limited =
+    (level: 'warn' | 'error') =>
+    (fields: object, event: string): void =>
+      notes.note(event, { ...fields }, (shown) => log(level, event, shown))
   const dashboardDir = fileURLToPath(new URL('../../dist/dashboard', import.meta.url))
   const server = createHttpServer(node, {
     host: config.host,
@@ -272,8 +280,8 @@ async function serveHttp(
     ...(existsSync(dashboardDir) ? { dashboardDir } : {}),
     log: {
       info: (fields: object, event: string) => log('info', event, { ...fields }),
-      warn: (fields: object, event: string) => log('warn', event, { ...fields }),
-      error: (fields: object, event: string) => log('error', event, { ...fields }),
+      warn: limited('warn'),
+      error: limited('error'),
     },
   })
   const bound = await server.listen()

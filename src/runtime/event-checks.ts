@@ -1,5 +1,6 @@
 /** What an event and a query must look like; one place for library and HTTP. */
 import { SkeinError } from '../core/kernel/error.js'
+import type { NewEvent } from '../core/routing/events.js'
 import type { EventQuery, PublishInput } from './node-api.js'
 
 export const eventLimits = {
@@ -66,6 +67,22 @@ export function checkEvent(input: PublishInput): Checked {
     }
   }
   return { stream, key, id: id ?? '', type: type ?? '', payload }
+}
+
+/** Why an event that another node took in may not be stored: it is none that this node would have taken. Undefined when there is no reason. */
+export function troubleOfForwarded({ stream, key, id, type, payload }: NewEvent): string | undefined {
+  if (!streamPattern.test(stream)) return 'its stream'
+  if (key.length === 0 || Buffer.byteLength(key) > eventLimits.keyBytesMax) return 'its key'
+  if (id.length === 0 || id.length > eventLimits.idCharsMax) return 'its id'
+  if (type.length > eventLimits.typeCharsMax) return 'its type'
+  if (Buffer.byteLength(payload) > eventLimits.payloadBytesMax) return 'the size of its payload'
+  try {
+    JSON.parse(payload)
+    return undefined
+  } catch {
+    // Stored, it would make its whole stream unreadable.
+    return 'its payload, which is not JSON'
+  }
 }
 
 /** Throws `invalid_argument`. */

@@ -10,7 +10,7 @@ import type { FrameTransport } from '../ports/transport.js'
 import type { DataPlane } from './data-plane.js'
 import { viewOf } from './event-view.js'
 import { monotonicMs } from './host-clock.js'
-import { meshFrames, pack, type ReadAnswer, type ReadAsk, unpack } from './mesh-frames.js'
+import { meshFrames, pack, type ReadAnswer, type ReadAsk, unpack, unpackReadAsk } from './mesh-frames.js'
 import type { EventPage, EventQuery, EventView } from './node-api.js'
 import { pause } from './pause.js'
 
@@ -83,7 +83,7 @@ export class EventReader {
 
   /** The owner's side: what is confirmed of the shards that are open here. */
   async answer(body: Uint8Array): Promise<Uint8Array> {
-    const ask = unpack(body) as ReadAsk
+    const ask = unpackReadAsk(body, this.world.plane.shards)
     return pack({ parts: await this.readHere(ask) } satisfies ReadAnswer)
   }
 

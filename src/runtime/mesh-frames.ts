@@ -1,8 +1,12 @@
 /** The frames of the data plane: types, and their bodies in MessagePack. Bodies are arrays, not maps: they cross the mesh for every event. */
 import { Packr } from 'msgpackr'
+import type { AgentRunReport } from '../core/agents/audit.js'
+import { asEpoch, asLeaseId, type NodeId } from '../core/kernel/brand.js'
 import { SkeinError } from '../core/kernel/error.js'
 import type { EventOutcome, NewEvent } from '../core/routing/events.js'
+import type { TenureReport } from '../core/sharding/ownership-audit.js'
 import type { StoredEvent } from '../ports/journal.js'
+import { troubleOfForwarded } from './event-checks.js'
 
 export const meshFrames = {
   publish: 1,
@@ -13,6 +17,30 @@ export const meshFrames = {
   audit: 6,
   ownership: 7,
 } as const
+
+/** Of one answer. */
+const readLimitMax = 1_000
+export const reportsPerFrameMax = 1_000
+const agentCharsMax = 256
+const leaseCharsMax = 128
+
+/** An event in a frame of a tail. */
+export type TailRow = [
+  id: string,
+  stream: string,
+  key: string,
+  type: string,
+  payload: string,
+  shard: number,
+  epoch: number,
+  offset: number,
+  hlc: string,
+  atMs: number,
+]
+const tailColumns = [
+  ...(['text', 'text', 'text', 'text', 'text'] as const),
+  ...(['count', 'count', 'count', 'text', 'count'] as const),
+]
 
 const packr = new Packr({ useRecords: false })
 
@@ -41,7 +69,10 @@ export function unpackPublish(body: Uint8Array): { hlc: string; events: NewEvent
     if (!Array.isArray(row) || row.length !== 5 || row.some((text) => typeof text !== 'string'))
       throw malformed('publish')
     const [stream, key, id, type, payload] = row as [string, string, string, string, string]
-    return { stream, key, id, type, payload }
+    const event = { stream, key, id, type, payload }
+    const trouble = troubleOfForwarded(event)
+    if (trouble !== undefined) throw malformed('publish', trouble)
+    return event
   })
   return { hlc: value[0], events }
 }
@@ -91,6 +122,81 @@ export interface ReadAnswer {
   )[]
 }
 
-function malformed(what: string): SkeinError {
-  return new SkeinError('protocol_violation', `a malformed ${what} frame`)
+/** Throws `protocol_violation`. `shards`: how many there are. */
+export function unpackReadAsk(body: Uint8Array, shards: number): ReadAsk {
+  const { shards: wanted, limit, stream, key } = fieldsOf(unpack(body))
+  if (!Array.isArray(wanted) || wanted.length > shards) throw malformed('read', 'its shards')
+  const isWanted = (part: unknown): boolean =>
+    Array.isArray(part) && part.length === 2 && isCount(part[0], shards - 1) && isCount(part[1])
+  if (!wanted.every(isWanted)) throw malformed('read', 'its shards')
+  if (!isCount(limit, readLimitMax)) throw malformed('read', 'its limit')
+  if (typeof stream !== 'string') throw malformed('read', 'its stream')
+  if (key !== null && typeof key !== 'string') throw malformed('read', 'its key')
+  return { shards: wanted as ReadAsk['shards'], limit, stream, key }
+}
+
+/** What a node says of its own tenures; of others it has nothing to say. Throws `protocol_violation`. */
+export function unpackReports(
+  body: Uint8Array,
+  from: NodeId,
+  shards: number,
+): (TenureReport | AgentRunReport)[] {
+  const rows = unpack(body)
+  if (!Array.isArray(rows) || rows.length > reportsPerFrameMax) throw malformed('ownership')
+  return rows.map((row) => {
+    const fields = fieldsOf(row)
+    const { epoch, nodeId, lease } = fields
+    if (!isCount(epoch) || nodeId !== from) throw malformed('ownership')
+    if (typeof lease !== 'string' || lease.length > leaseCharsMax) throw malformed('ownership')
+    const who = { epoch: asEpoch(epoch), nodeId: from, lease: asLeaseId(lease) }
+    return 'agent' in fields ? { ...who, ...agentRunOf(fields) } : { ...who, ...tenureOf(fields, shards) }
+  })
+}
+
+function agentRunOf({
+  agent,
+  startedAtMs,
+  actedAtMs,
+}: Record<string, unknown>): Pick<AgentRunReport, 'agent' | 'startedAtMs' | 'actedAtMs'> {
+  if (typeof agent !== 'string' || agent.length > agentCharsMax) throw malformed('ownership')
+  if (!isCount(startedAtMs) || !isCount(actedAtMs)) throw malformed('ownership')
+  return { agent, startedAtMs, actedAtMs }
+}
+
+function tenureOf(
+  { shard, openedAtMs, closedAtMs, acknowledged }: Record<string, unknown>,
+  shards: number,
+): Omit<TenureReport, 'epoch' | 'nodeId' | 'lease'> {
+  if (!isCount(shard, shards - 1)) throw malformed('ownership')
+  if (!isCount(openedAtMs) || !isCount(closedAtMs) || !isCount(acknowledged)) throw malformed('ownership')
+  return { shard, openedAtMs, closedAtMs, acknowledged }
+}
+
+/** Throws `protocol_violation`. */
+export function unpackTail(body: Uint8Array): {
+  readonly missed: number
+  readonly rows: readonly TailRow[]
+} {
+  const value = unpack(body)
+  if (!Array.isArray(value) || !isCount(value[0]) || !Array.isArray(value[1])) throw malformed('tail')
+  const rows = value[1] as unknown[]
+  const isRow = (row: unknown): boolean =>
+    Array.isArray(row) &&
+    row.length === tailColumns.length &&
+    tailColumns.every((type, i) => (type === 'text' ? typeof row[i] === 'string' : isCount(row[i])))
+  if (!rows.every(isRow)) throw malformed('tail')
+  return { missed: value[0], rows: rows as TailRow[] }
+}
+
+function fieldsOf(value: unknown): Record<string, unknown> {
+  return typeof value === 'object' && value !== null ? (value as Record<string, unknown>) : {}
+}
+
+function isCount(value: unknown, most = Number.MAX_SAFE_INTEGER): value is number {
+  return Number.isSafeInteger(value) && (value as number) >= 0 && (value as number) <= most
+}
+
+function malformed(what: string, where?: string): SkeinError {
+  const detail = where === undefined ? '' : `: ${where}`
+  return new SkeinError('protocol_violation', `a malformed ${what} frame${detail}`)
 }

@@ -3,6 +3,7 @@ import { randomBytes } from 'node:crypto'
 import type { AgentAlarm } from '../core/agents/audit.js'
 import { asEpoch } from '../core/kernel/brand.js'
 import { SkeinError } from '../core/kernel/error.js'
+import { NoteLimiter } from '../core/kernel/note-limiter.js'
 import { registrationPrefix } from '../core/kernel/registration.js'
 import { jsonEncode } from '../core/kernel/text.js'
 import { type ExternalRecord, externalPrefix } from '../core/node/candidates.js'
@@ -11,7 +12,7 @@ import { shardOf } from '../core/sharding/shard-map.js'
 import type { AgentProcesses } from '../ports/agent-processes.js'
 import type { Journal } from '../ports/journal.js'
 import type { MirrorTarget } from '../ports/mirror.js'
-import type { FrameTransport } from '../ports/transport.js'
+import type { ConnectionEvent, FrameTransport } from '../ports/transport.js'
 import { Agents, agentFrames } from './agents/agents.js'
 import { Audit } from './audit.js'
 import type { AuditLog } from './audit-log.js'
@@ -101,6 +102,7 @@ export class RunningNode implements SkeinNode {
   private readonly streams = new Set<string>()
   private formatLevel = 1
   private readonly timers: NodeJS.Timeout[] = []
+  private readonly notes = new NoteLimiter(monotonicMs)
   private journalHealth = { ok: true, detail: '', bytes: 0 }
   private stopping: Promise<void> | undefined
   private quiet: Promise<void> = Promise.resolve()
@@ -182,6 +184,7 @@ export class RunningNode implements SkeinNode {
     this.retention = this.retentionOf()
     this.ownership = new Ownership({
       nodeId: parts.nodeId,
+      shards: parts.shared.shards,
       mesh: parts.mesh,
       leader: () => this.leaderForReports(),
       seals: (shards) => parts.link.call('seals', shards),
@@ -220,7 +223,7 @@ export class RunningNode implements SkeinNode {
       agentsOf: (id) => this.running.directory.agentsOf(id),
       blockers: (id) => this.running.blockers(id),
     })
-    parts.clock.onTrouble = (detail) => parts.log('warn', 'clock.trouble', { detail })
+    parts.clock.onTrouble = (detail) => this.note('warn', 'clock.trouble', { detail })
     this.listen()
   }
 
@@ -238,12 +241,12 @@ export class RunningNode implements SkeinNode {
         else if (type === meshFrames.sight && reply !== undefined) reply(pack(this.sight()))
         else if (type === meshFrames.audit && reply !== undefined)
           void this.audit.answer(body).then(reply, reply)
-        else if (type === meshFrames.ownership) this.ownership.receive(body, reply)
+        else if (type === meshFrames.ownership) this.ownership.receive(from.nodeId, body, reply)
         else if (type === meshFrames.tailWanted || type === meshFrames.tailEvents)
           this.tails.receive(from, type, body)
         else reply?.(new SkeinError('incompatible', `frame type ${type} is unknown to this node`))
       } catch (error) {
-        this.parts.log('warn', 'mesh.bad_frame', { from: from.nodeId, type, detail: String(error) })
+        this.note('warn', 'mesh.bad_frame', { from: from.nodeId, type, detail: String(error) })
         reply?.(error instanceof Error ? error : new Error(String(error)))
       }
     })
@@ -258,7 +261,7 @@ export class RunningNode implements SkeinNode {
         })
       else if (event.type === 'refused')
         link.tell({ type: 'dial_refused', address: event.address, detail: event.detail })
-      else if (event.type === 'rejected') this.rejected(event.code, event.detail)
+      else if (event.type === 'rejected') this.rejected(event)
     })
     this.timers.push(
       setInterval(() => this.beat(), heartbeatMs),
@@ -269,6 +272,11 @@ export class RunningNode implements SkeinNode {
     this.findStreams().catch((error) =>
       this.parts.log('warn', 'journal.list_failed', { detail: String(error) }),
     )
+  }
+
+  /** Of what others cause: a few of each kind a second. */
+  private note(level: 'warn' | 'error', event: string, fields: Record<string, unknown>): void {
+    this.notes.note(event, fields, (shown) => this.parts.log(level, event, shown))
   }
 
   private beat(): void {
@@ -339,8 +347,10 @@ export class RunningNode implements SkeinNode {
     })
   }
 
-  private rejected(code: string, detail: string): void {
-    this.parts.log('error', 'peer.rejected', { code, detail })
+  private rejected({ code, detail, inbound }: Extract<ConnectionEvent, { type: 'rejected' }>): void {
+    this.note(inbound ? 'warn' : 'error', 'peer.rejected', { code, detail })
+    // Anybody can come with a wrong cookie; that is no reason not to start.
+    if (inbound) return
     this.onFailed(new SkeinError(code as SkeinError['code'], detail))
   }
 

@@ -9,11 +9,13 @@ import { SkeinError } from '../core/kernel/error.js'
 import { type Alarm, OwnershipAudit, type TenureReport } from '../core/sharding/ownership-audit.js'
 import type { Seals, ShardMap } from '../core/sharding/shard-map.js'
 import type { FrameTransport } from '../ports/transport.js'
-import { meshFrames, pack, unpack } from './mesh-frames.js'
+import { meshFrames, pack, reportsPerFrameMax, unpack, unpackReports } from './mesh-frames.js'
 import type { OwnershipView } from './node-api.js'
 
 export interface OwnershipWorld {
   readonly nodeId: NodeId
+  /** How many there are. */
+  readonly shards: number
   readonly mesh: FrameTransport
   /** Where the leader's reports go: its mesh address; null while nobody leads; `self` when this node does. */
   leader(): { readonly nodeId: NodeId; readonly address: string } | 'self' | null
@@ -28,9 +30,10 @@ const askTimeoutMs = 2_000
 const reportEveryMs = 1_000
 /** Of this node's tenures, ended ones included. */
 const keptMax = 8_192
-const reportsPerFrameMax = 1_000
 /** How far clocks of nodes may be apart before it is reported elsewhere, ms. */
 const skewMsMax = 1_000
+/** The newest are kept. */
+const alarmsMax = 1_000
 
 export class Ownership {
   private readonly world: OwnershipWorld
@@ -85,9 +88,9 @@ export class Ownership {
   }
 
   /** Another node's report, this one leads, or did when it was sent; or its question, which has a reply. */
-  receive(body: Uint8Array, reply: ((body: Uint8Array | Error) => void) | undefined): void {
+  receive(from: NodeId, body: Uint8Array, reply: ((body: Uint8Array | Error) => void) | undefined): void {
     if (reply !== undefined) reply(pack(this.view()))
-    else for (const row of unpack(body) as (TenureReport | AgentRunReport)[]) this.take(row)
+    else for (const row of unpackReports(body, from, this.world.shards)) this.take(row)
   }
 
   private take(row: TenureReport | AgentRunReport): void {
@@ -190,6 +193,7 @@ export class Ownership {
   private raise(alarms: readonly (Alarm | AgentAlarm)[]): void {
     for (const alarm of alarms) {
       this.alarms.push(alarm)
+      if (this.alarms.length > alarmsMax) this.alarms.shift()
       this.world.alarm(alarm)
     }
   }

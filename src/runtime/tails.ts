@@ -6,7 +6,7 @@ import type { NodeId } from '../core/kernel/brand.js'
 import type { FrameTransport } from '../ports/transport.js'
 import type { AcknowledgedEvent } from './data-plane.js'
 import { monotonicMs } from './host-clock.js'
-import { meshFrames, pack, unpack } from './mesh-frames.js'
+import { meshFrames, pack, type TailRow, unpackTail } from './mesh-frames.js'
 import type { EventView } from './node-api.js'
 
 const announceEveryMs = 1_000
@@ -25,19 +25,6 @@ interface RemoteListener {
   missed: number
   readonly address: string
 }
-
-type Row = [
-  id: string,
-  stream: string,
-  key: string,
-  type: string,
-  payload: string,
-  shard: number,
-  epoch: number,
-  offset: number,
-  hlc: string,
-  atMs: number,
-]
 
 export interface TailWorld {
   readonly mesh: FrameTransport
@@ -87,6 +74,11 @@ export class Tails {
   receive(from: { readonly nodeId: NodeId; readonly address: string }, type: number, body: Uint8Array): void {
     if (type === meshFrames.tailWanted) {
       const known = this.remote.get(from.nodeId)
+      // Each costs work with every event. One that is new here will ask again.
+      const isMember = this.world
+        .peers()
+        .some(({ nodeId, address }) => nodeId === from.nodeId && address === from.address)
+      if (!isMember) return
       this.remote.set(from.nodeId, {
         address: from.address,
         missed: known?.missed ?? 0,
@@ -94,7 +86,7 @@ export class Tails {
       })
       return
     }
-    const [missed, rows] = unpack(body) as [number, Row[]]
+    const { missed, rows } = unpackTail(body)
     if (missed > 0) for (const listener of this.listeners) listener.onLagged(missed)
     for (const [id, stream, key, kind, payload, shard, epoch, offset, hlc, atMs] of rows)
       this.deliver({ id, stream, key, type: kind, payload, shard, epoch, offset, hlc, atMs })
@@ -114,7 +106,7 @@ export class Tails {
     for (let i = 0; i < events.length; i += eventsPerFrameMax) {
       const part = events.slice(i, i + eventsPerFrameMax)
       const rows = part.map(
-        (e): Row => [e.id, e.stream, e.key, e.type, e.payload, e.shard, e.epoch, e.offset, e.hlc, e.atMs],
+        (e): TailRow => [e.id, e.stream, e.key, e.type, e.payload, e.shard, e.epoch, e.offset, e.hlc, e.atMs],
       )
       const sent = this.world.mesh.send(remote.address, meshFrames.tailEvents, pack([remote.missed, rows]))
       if (sent === 'queued') remote.missed = 0

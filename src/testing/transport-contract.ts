@@ -286,6 +286,7 @@ function connections(test: Test): void {
         )
         const event = node.events[0] as Extract<ConnectionEvent, { type: 'rejected' }>
         assert.deepEqual([event.type, event.address, event.code], ['rejected', other.address, code])
+        assert.equal(event.inbound, node === a)
         assert.match(event.detail, words)
       }
     }

@@ -221,10 +221,10 @@ export class MemoryFrameTransport implements FrameTransport {
     this.pump(peer)
   }
 
-  rejected(address: Address, code: string, detail: string): void {
+  rejected(address: Address, code: string, detail: string, inbound: boolean): void {
     const peer = this.table.get(address)
     if (peer !== undefined) this.dialFailed(address, peer, detail)
-    this.connectionHandler({ type: 'rejected', address, code, detail })
+    this.connectionHandler({ type: 'rejected', address, code, detail, inbound })
   }
 
   private take(from: Hello, bytes: number, frame: Parameters<FrameHandler>[0]): void {
@@ -271,8 +271,8 @@ export class MemoryFrameTransport implements FrameTransport {
     const verdict = checkHello(ours, theirs)
     const inverse = checkHello(theirs, ours)
     if (!verdict.ok || !inverse.ok) {
-      if (!inverse.ok) other.rejected(ours.address, inverse.code, inverse.detail)
-      if (!verdict.ok) this.rejected(address, verdict.code, verdict.detail)
+      if (!inverse.ok) other.rejected(ours.address, inverse.code, inverse.detail, true)
+      if (!verdict.ok) this.rejected(address, verdict.code, verdict.detail, false)
       return
     }
     other.linked(this, ours, true)

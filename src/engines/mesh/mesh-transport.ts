@@ -8,8 +8,10 @@
  */
 import { performance } from 'node:perf_hooks'
 import type { TLSSocket } from 'node:tls'
+import { parseAddress } from '../../core/kernel/address.js'
 import type { Address } from '../../core/kernel/brand.js'
 import { SkeinError } from '../../core/kernel/error.js'
+import { NoteLimiter } from '../../core/kernel/note-limiter.js'
 import { frameBodyBytesMax } from '../../core/wire/frame.js'
 import type {
   ConnectionEvent,
@@ -29,7 +31,6 @@ import { HandlerGate } from './handler-gate.js'
 import { judgeHello } from './judge-hello.js'
 import { Listener } from './listener.js'
 import type { MeshTransportOptions } from './mesh-options.js'
-import { NoteLimiter } from './note-limiter.js'
 import { type Peer, type Pool, unreachable } from './peer.js'
 import { PeerTable } from './peer-table.js'
 import { DeadlineWheel, PendingRequest } from './pending-request.js'
@@ -57,7 +58,7 @@ export class MeshTransport implements FrameTransport, Rekeyable, ConnectionOwner
   private readonly connections = new Set<Connection>()
   private readonly dials = new Set<() => void>()
   private readonly wheel = new DeadlineWheel()
-  private readonly notes: NoteLimiter
+  private readonly notes = new NoteLimiter(() => performance.now())
   private readonly listener: Listener
   private hello: Hello | undefined
   private sweeper: NodeJS.Timeout | undefined
@@ -76,7 +77,6 @@ export class MeshTransport implements FrameTransport, Rekeyable, ConnectionOwner
     }
     this.queueBytesMax = options.queueBytesMax ?? 32 * 1024 * 1024
     this.random = options.random ?? Math.random
-    this.notes = new NoteLimiter(options.onNote)
     this.listener = new Listener(
       carrier,
       this.proof,
@@ -322,7 +322,7 @@ export class MeshTransport implements FrameTransport, Rekeyable, ConnectionOwner
 
   takeHello(connection: Connection, body: Uint8Array): void {
     const greeting = decodeGreeting(body)
-    if (greeting === undefined) {
+    if (greeting === undefined || parseAddress(greeting.hello.address) === undefined) {
       this.note('transport.violation', { remote: connection.remote, detail: 'a hello that cannot be read' })
       connection.destroy('a hello that cannot be read')
       return
@@ -350,13 +350,13 @@ export class MeshTransport implements FrameTransport, Rekeyable, ConnectionOwner
   private rejected(connection: Connection, address: Address, code: string, detail: string): void {
     const dialler = this.diallerOf(connection)
     if (dialler !== undefined) dialler.dialFailed({ type: 'rejected', code, detail })
-    else this.emit({ type: 'rejected', address, code, detail })
+    else this.emit({ type: 'rejected', address, code, detail, inbound: connection.isInbound })
   }
 
   private badCookie(remote: string, nodeId: string): void {
     const who = nodeId === '' ? 'a node' : `a node that calls itself "${nodeId}"`
     const detail = `${who} at ${remote} has another cookie; ${this.proof.rejection.advice}`
-    this.emit({ type: 'rejected', address: remote, code: 'bad_cookie', detail })
+    this.emit({ type: 'rejected', address: remote, code: 'bad_cookie', detail, inbound: true })
   }
 
   /** The peer whose dial this connection is, as long as it is undecided. */
@@ -368,6 +368,12 @@ export class MeshTransport implements FrameTransport, Rekeyable, ConnectionOwner
   private settle(connection: Connection, hello: Hello): void {
     const dialler = this.diallerOf(connection)
     const peer = this.table.ensure(hello.address)
+    if (peer === undefined) {
+      const detail = 'too many peers are known'
+      dialler?.dialFailed({ type: 'unreachable', detail })
+      connection.destroy(detail)
+      return
+    }
     if (dialler !== undefined) {
       dialler.dialling = undefined
       if (dialler !== peer) this.table.merge(dialler, peer)
@@ -391,13 +397,17 @@ export class MeshTransport implements FrameTransport, Rekeyable, ConnectionOwner
       )
       return
     }
-    const peer = this.table.ensure(hello.address)
+    const peer = this.table.get(hello.address)
+    if (peer === undefined) {
+      for (const request of unsent) request.fail(unreachable(hello.address, detail))
+      return
+    }
     peer.connectionClosed(connection, detail, unsent)
     if (peer.connection === undefined) this.table.forgetAliases(peer)
   }
 
   note(event: string, fields: Record<string, unknown>): void {
-    this.notes.note(event, fields)
+    this.notes.note(event, fields, (shown) => this.options.onNote?.(event, shown))
   }
 
   // Upkeep.

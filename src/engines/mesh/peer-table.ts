@@ -40,9 +40,9 @@ export class PeerTable {
     return this.peers.size >= peersMax ? undefined : this.add(address)
   }
 
-  /** The peer that named this address as its own, in a hello that was accepted. */
-  ensure(address: Address): Peer {
-    return this.peers.get(address) ?? this.add(address)
+  /** The peer that named this address as its own, in a hello that was accepted. Undefined when it is unknown and the table full. */
+  ensure(address: Address): Peer | undefined {
+    return this.peers.get(address) ?? (this.peers.size >= peersMax ? undefined : this.add(address))
   }
 
   forget(peer: Peer): void {

@@ -168,7 +168,7 @@ export class Peer {
     this.failWaiting(() => unreachable(address, failure.detail))
     if (failure.type === 'self') {
       this.pool.emit({ type: 'unreachable', address, detail: failure.detail })
-    } else if (failure.type === 'rejected') this.pool.emit({ ...failure, address })
+    } else if (failure.type === 'rejected') this.pool.emit({ ...failure, address, inbound: false })
     else this.pool.emit({ type: failure.type, address, detail: failure.detail })
   }
 
