@@ -57,6 +57,21 @@ describe('the short proofs, with real processes', () => {
     expect(code, said).toBe(0)
   }, 180_000)
 
+  it('changes cookies and certificates under load without losing a member or an event', async () => {
+    const { code, said } = await prove('rotation', '--seconds', '1')
+    expect(code, said).toBe(0)
+  }, 180_000)
+
+  it('is not changed by what somebody recorded of a join and of data, and says again', async () => {
+    const { code, said } = await prove('replay', '--times', '1')
+    expect(code, said).toBe(0)
+  }, 180_000)
+
+  it('bears mutated frames and fuzz on both ports: no crash, memory back, no secret anywhere', async () => {
+    const { code, said } = await prove('hostile', '--frames', '2000', '--minutes', '0.1')
+    expect(code, said).toBe(0)
+  }, 240_000)
+
   it('detects and disseminates alike at ten and at a hundred nodes', async () => {
     const { code, said } = await prove('scale', '10,100')
     expect(code, said).toBe(0)

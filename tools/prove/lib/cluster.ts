@@ -61,7 +61,8 @@ export class ProcessNode {
       ...this.cluster.extra,
     ]
     if (peers.length > 0) args.push('--peer', ...peers)
-    const child = spawn(process.execPath, [join(root, 'bin/skein.js'), ...args], {
+    const [program, ...before] = [...this.cluster.prefix(this.id), process.execPath]
+    const child = spawn(program as string, [...before, join(root, 'bin/skein.js'), ...args], {
       stdio: ['ignore', 'pipe', 'pipe'],
     })
     this.child = child
@@ -122,9 +123,12 @@ export class ProcessCluster {
   readonly dir = mkdtempSync(join(tmpdir(), 'skein-prove-'))
   readonly nodes: ProcessNode[] = []
   readonly extra: readonly string[]
+  readonly prefix: (id: string) => readonly string[]
 
-  constructor(extra: readonly string[] = []) {
+  /** Flags of every node, and what stands before its command. */
+  constructor(extra: readonly string[] = [], prefix: ProcessCluster['prefix'] = () => []) {
     this.extra = extra
+    this.prefix = prefix
     process.once('exit', () => this.end())
   }
 

@@ -25,7 +25,7 @@ import { createToken } from '../../../src/keys/tokens.js'
 import { sleep } from './cluster.js'
 
 const bin = resolve(import.meta.dirname, '../../../bin/skein.js')
-const clusterName = 'guarded'
+export const clusterName = 'guarded'
 export const peerPort = 6745
 export const httpPort = 8151
 /** The last byte of what a node tells others is so much higher than that of where it listens. */
@@ -335,6 +335,12 @@ export class GuardedCluster {
 
   authorities(): string {
     return this.trusted.map(({ cert }) => cert).join('')
+  }
+
+  /** What a node has, in PEM. */
+  certificateOf(id: string): { readonly ca: string; readonly cert: string; readonly key: string } {
+    const read = (name: string): string => readFileSync(join(this.keys, name), 'utf8')
+    return { ca: read(`ca-${id}.crt`), cert: read(`${id}.crt`), key: read(`${id}.key`) }
   }
 
   /** A member's own, for a client that knows what a member knows. */

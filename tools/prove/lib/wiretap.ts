@@ -5,10 +5,16 @@
  */
 import { createSocket, type Socket as UdpSocket } from 'node:dgram'
 import { readFileSync } from 'node:fs'
-import { connect, createServer, type Server, type Socket } from 'node:net'
-import { connect as connectTls, createServer as createTlsServer, type Server as TlsServer } from 'node:tls'
+import { type AddressInfo, connect, createServer, type Server, type Socket } from 'node:net'
+import {
+  type ConnectionOptions,
+  connect as connectTls,
+  createServer as createTlsServer,
+  type TLSSocket,
+  type TlsOptions,
+} from 'node:tls'
+import type { HostPort } from '../../../src/core/kernel/address.js'
 import { FrameDecoder, type FrameKind } from '../../../src/core/wire/frame.js'
-import { type CookieKey, cookieKeys, readPskIdentity } from '../../../src/drivers/transport-tcp/keys.js'
 import { Opener } from '../../../src/drivers/transport-tcp/seal.js'
 import { sleep } from './cluster.js'
 import { type GuardedNode, httpPort, peerPort } from './guarded-cluster.js'
@@ -17,7 +23,13 @@ import { type GuardedNode, httpPort, peerPort } from './guarded-cluster.js'
 const recordedBytesMax = 64 * 1024 * 1024
 /** A node listens for control messages by then. */
 const startMsMax = 20_000
-const ciphers = 'TLS_AES_128_GCM_SHA256'
+
+/** What it takes to be each node for the others. */
+export interface TapKeys {
+  server(to: GuardedNode): TlsOptions
+  /** To dial in the name of who dialled us; undefined for nobody we know. */
+  onward(socket: TLSSocket): ConnectionOptions | undefined
+}
 
 /** `mesh` carries data, `control` membership. */
 export type Way = 'mesh' | 'control'
@@ -51,12 +63,10 @@ export class Wiretap {
   readonly frames: RecordedFrame[] = []
   readonly plainDatagrams: Buffer[] = []
   private readonly nodes: GuardedNode[] = []
-  private readonly cookie: (() => string) | undefined
-  private key: CookieKey | undefined
+  private readonly keys: TapKeys | undefined
   private opener: Opener | undefined
   private readonly udp = new Map<string, UdpSocket>()
   private readonly servers: Server[] = []
-  private readonly tlsServers: TlsServer[] = []
   private readonly sockets = new Set<Socket>()
   /** Ports of nodes in whose place we listen, and those that are not asked for. */
   private readonly taken = new Set<string>()
@@ -64,18 +74,18 @@ export class Wiretap {
   private recordedBytes = 0
   private isClosed = false
 
-  /** `cookie`: to open what is sealed; asked for when the first node starts. */
-  constructor(cookie?: () => string) {
-    this.cookie = cookie
+  /** With keys it opens the connections. */
+  constructor(keys?: TapKeys) {
+    this.keys = keys
+  }
+
+  /** From now on datagrams are opened, too. */
+  openDatagrams(secret: Uint8Array): void {
+    this.opener = new Opener([secret], Buffer.alloc(8))
   }
 
   /** Takes the place of a node that is about to start, the first time or again. */
   async before(node: GuardedNode): Promise<void> {
-    if (this.nodes.length === 0 && this.cookie !== undefined) {
-      const cookies = [Buffer.from(this.cookie())]
-      this.key = cookieKeys(cookies)[0]
-      this.opener = new Opener(cookies, Buffer.alloc(8))
-    }
     if (!this.nodes.includes(node)) {
       this.nodes.push(node)
       this.taken.add(`${node.id}:${httpPort}`)
@@ -155,13 +165,15 @@ export class Wiretap {
   }
 
   private async listen(node: GuardedNode, port: number, way: Way): Promise<void> {
-    const { key } = this
     this.taken.add(`${node.id}:${port}`)
-    const tls = key === undefined ? undefined : this.tlsServer(node, port, way, key)
+    // What is opened goes through a relay of its own behind this one, which records it as it is on the wire.
+    const to =
+      this.keys === undefined
+        ? { host: node.inside, port }
+        : await this.listenInside(node, port, way, this.keys)
     const server = createServer((socket) => {
       this.keep(socket)
-      if (tls === undefined) this.relay(socket, node, port, way)
-      else tls.emit('connection', socket)
+      this.relay(socket, node, to, way)
     })
     await new Promise<void>((up, failed) => {
       server.once('error', failed)
@@ -178,40 +190,30 @@ export class Wiretap {
     socket.once('close', () => this.sockets.delete(socket))
   }
 
-  private relay(socket: Socket, to: GuardedNode, port: number, way: Way): void {
-    const onward = connect(port, to.inside)
+  private relay(socket: Socket, node: GuardedNode, to: HostPort, way: Way): void {
+    const onward = connect(to)
     this.keep(onward)
-    const stream: RecordedStream = { way, to, chunks: [] }
+    const stream: RecordedStream = { way, to: node, chunks: [] }
     this.streams.push(stream)
     join(socket, onward, (bytes, isOfDialler) => {
       if (this.mayKeep(bytes.length)) stream.chunks.push({ isOfDialler, bytes })
     })
   }
 
-  /** Both halves with the same key: each end takes us for the other. */
-  private tlsServer(node: GuardedNode, port: number, way: Way, key: CookieKey): TlsServer {
-    const identities = new WeakMap<object, string>()
-    const server = createTlsServer({
-      ciphers,
-      minVersion: 'TLSv1.3',
-      pskCallback: (socket, identity) => {
-        identities.set(socket, identity)
-        return readPskIdentity(identity).keyId === key.id ? key.psk : null
-      },
-    })
+  /** Each end takes us for the other. */
+  private async listenInside(node: GuardedNode, port: number, way: Way, keys: TapKeys): Promise<HostPort> {
+    const server = createTlsServer({ ...keys.server(node), minVersion: 'TLSv1.3' })
     server.on('tlsClientError', () => {
-      // A node that ends in the middle of its handshake.
+      // A node that ends in the middle of its handshake, or a stranger.
     })
     server.on('secureConnection', (socket) => {
       this.keep(socket)
-      const onward = connectTls({
-        host: node.inside,
-        port,
-        ciphers,
-        minVersion: 'TLSv1.3',
-        checkServerIdentity: () => undefined,
-        pskCallback: () => ({ psk: key.psk, identity: identities.get(socket) ?? '' }),
-      })
+      const options = keys.onward(socket)
+      if (options === undefined) {
+        socket.destroy()
+        return
+      }
+      const onward = connectTls({ ...options, host: node.inside, port, minVersion: 'TLSv1.3' })
       this.keep(onward)
       const decoders = [true, false].map(
         () =>
@@ -226,8 +228,13 @@ export class Wiretap {
         decoders[isOfDialler ? 0 : 1]?.push(Buffer.from(bytes))
       })
     })
-    this.tlsServers.push(server)
-    return server
+    const host = node.outside
+    await new Promise<void>((up, failed) => {
+      server.once('error', failed)
+      server.listen(0, host, up)
+    })
+    this.servers.push(server)
+    return { host, port: (server.address() as AddressInfo).port }
   }
 
   private mayKeep(bytes: number): boolean {
