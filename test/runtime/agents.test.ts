@@ -18,6 +18,7 @@ export const Counter = defineAgent('counter', {
     tell: (ctx, text) => ctx.publish('told', { key: ctx.name, payload: text }),
     ask: (ctx, other) => ctx.call(Counter, other).add(10),
     finish: (ctx) => ctx.complete('all done'),
+    swell: (ctx) => { ctx.state.big = 'x'.repeat(5_000_000) },
   },
 })
 export const Clock = defineAgent('clock', {
@@ -94,6 +95,8 @@ describe('agents on real nodes', () => {
     expect((await post('/api/agents', { name: 'a', kind: 'counter' }, two)).status).toBe(409)
     const results = await Promise.all(Array.from({ length: 50 }, () => call('a', 'add', 1)))
     expect(results).toEqual(Array.from({ length: 50 }, (_, i) => i + 1))
+    await expect(call('a', 'swell')).rejects.toMatchObject({ problem: { code: 'payload_too_large' } })
+    expect(await call('a', 'add', 1)).toBe(51)
     expect(await call('a', 'who')).toMatchObject({ name: 'a', config: { colour: 'red' } })
     await expect(call('a', 'fail')).rejects.toMatchObject({ problem: { code: 'handler_failed' } })
     await expect(call('a', 'nothing')).rejects.toMatchObject({

@@ -5,7 +5,7 @@
  */
 import type { AgentSpec } from '../../core/agents/records.js'
 import { asEpoch, type Epoch, type LeaseId } from '../../core/kernel/brand.js'
-import { isSkeinError, SkeinError } from '../../core/kernel/error.js'
+import { type ErrorCode, isSkeinError, SkeinError } from '../../core/kernel/error.js'
 import type { Checkpoint } from '../../ports/journal.js'
 import { pause as sleep } from '../pause.js'
 import type { AgentBody, AgentReach } from './body.js'
@@ -60,8 +60,15 @@ interface Saved {
 }
 
 const queueMax = 1_000
-const saveRetryMinMs = 20
-const saveRetryMaxMs = 500
+const retryMinMs = 20
+const retryMaxMs = 500
+const passing: ReadonlySet<ErrorCode> = new Set([
+  'unavailable',
+  'overloaded',
+  'outcome_unknown',
+  'disk_full',
+  'timeout',
+])
 
 export class DefinedAgent {
   readonly name: string
@@ -96,6 +103,7 @@ export class DefinedAgent {
   private turnSinceMs = 0
   private completing: string | undefined
   private starting: Promise<void> = Promise.resolve()
+  private abandoned = false
   private stopped: Promise<void> | undefined
   private inSave: readonly Done[] = []
   /** Something ran that no caller waits for. */
@@ -149,7 +157,7 @@ export class DefinedAgent {
   private async begin(handed: HandedState | undefined): Promise<void> {
     const { world } = this
     try {
-      const found = handed ?? (await world.load(this.name))
+      const found = handed ?? (await this.load())
       if (found !== undefined && found.epoch > this.epoch) {
         world.report('refused', `the journal holds a state of epoch ${found.epoch}`, asEpoch(found.epoch))
         return
@@ -365,20 +373,20 @@ export class DefinedAgent {
     // Read before the question: a freeze between the two must not look like an act.
     const atMs = this.world.wallMs()
     const mayAnswer = this.world.mayAct(this.lease)
-    for (const { call, reply } of group) {
-      if (failure === undefined && mayAnswer) {
-        this.actedAtMs = atMs
-        this.settle(call, reply)
-      } else
-        this.settle(call, {
-          kind: 'error',
-          error: new SkeinError(
-            'outcome_unknown',
-            failure?.message ?? 'this node may not act for the agent any longer',
-            { retryable: true },
-          ),
-        })
+    if (failure === undefined && mayAnswer) {
+      this.actedAtMs = atMs
+      for (const { call, reply } of group) this.settle(call, reply)
+      return
     }
+    const error =
+      failure !== undefined && mayAnswer
+        ? failure
+        : new SkeinError('outcome_unknown', 'this node may not act for the agent any longer', {
+            retryable: true,
+          })
+    for (const { call } of group) this.settle(call, { kind: 'error', error })
+    // A state that cannot be kept (too large, not plain data) must not be built upon: it begins anew from the last one that was.
+    if (mayAnswer && failure !== undefined) this.broke(`its state cannot be saved: ${failure.message}`)
   }
 
   private async saveNow(): Promise<void> {
@@ -395,22 +403,24 @@ export class DefinedAgent {
       seq: ++this.seq,
       state: packData(saved, `the state of agent ${this.name}`),
     }
-    for (let delayMs = saveRetryMinMs; ; delayMs = Math.min(saveRetryMaxMs, delayMs * 2)) {
+    await this.persist('saving', () => world.save(this.lease, checkpoint))
+    this.savedState = state
+  }
+
+  private load(): Promise<Checkpoint | undefined> {
+    return this.persist('loading', () => this.world.load(this.name))
+  }
+
+  /** A journal that is away comes back: tries until it does, or until this node may not act for the agent any more. */
+  private async persist<T>(what: string, attempt: () => Promise<T>): Promise<T> {
+    for (let delayMs = retryMinMs; ; delayMs = Math.min(retryMaxMs, delayMs * 2)) {
       try {
-        await world.save(this.lease, checkpoint)
-        this.savedState = state
-        return
+        return await attempt()
       } catch (error) {
-        const code = isSkeinError(error) ? error.code : 'internal'
-        const isPassing =
-          code === 'unavailable' ||
-          code === 'overloaded' ||
-          code === 'outcome_unknown' ||
-          code === 'disk_full' ||
-          code === 'timeout'
-        if (!isPassing || !world.mayAct(this.lease)) throw error
-        this.lastError = `saving: ${String(error)}`
-        world.log('warn', 'agent.save_failed', { agent: this.name, detail: this.lastError })
+        const isPassing = isSkeinError(error) && passing.has(error.code)
+        if (!isPassing || this.abandoned || !this.world.mayAct(this.lease)) throw error
+        this.lastError = `${what}: ${error.message}`
+        this.world.log('warn', 'agent.journal_away', { agent: this.name, detail: this.lastError })
         await sleep(delayMs)
       }
     }
@@ -455,6 +465,8 @@ export class DefinedAgent {
 
   private async end(why: StopCause): Promise<void> {
     this.sealed = true
+    // What was lost is not worth waiting for a journal that is away.
+    this.abandoned = why === 'lost' || !this.running
     for (const timer of this.timers) clearInterval(timer)
     // A move lets the present call end; everything else tells it to hurry.
     if (why !== 'moved') this.body.abort()
