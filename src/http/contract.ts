@@ -57,6 +57,8 @@ export const nodeSchema = named(
     memory_usage: z.number(),
     disk_usage: z.number(),
     load_average: z.number(),
+    process_cpu: z.number().nullable(),
+    process_memory_mib: z.number().nullable(),
     services: z.array(z.string()),
     labels: z.record(z.string(), z.string()),
     zone: z.string(),

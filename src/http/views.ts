@@ -76,6 +76,8 @@ export function nodeJson(node: NodeView, nowMs: number): NodeJson {
     memory_usage: rounded(node.memoryUsage),
     disk_usage: rounded(node.diskUsage),
     load_average: rounded(node.loadAverage),
+    process_cpu: node.processCpu === null ? null : rounded(node.processCpu),
+    process_memory_mib: node.processMemoryMib === null ? null : rounded(node.processMemoryMib),
     services: [...node.services],
     labels: node.labels,
     zone: node.zone,

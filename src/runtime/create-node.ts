@@ -11,6 +11,7 @@ import { electionDefaults } from '../core/election/leader-election.js'
 import { parseAddress } from '../core/kernel/address.js'
 import { SkeinError } from '../core/kernel/error.js'
 import { NoteLimiter } from '../core/kernel/note-limiter.js'
+import { factsBytesMax, type MemberFacts } from '../core/membership/facts.js'
 import { agentPlaneDefaults } from '../core/node/agent-plane.js'
 import { version } from '../core/version.js'
 import { createHttpServer } from '../http/server.js'
@@ -303,6 +304,26 @@ interface SetupFacts {
   readonly lifeLock: string
 }
 
+/** Errors: `bad_config` where peers would not read it. */
+function factsText({ maxAgents, services, labels }: NodeConfig): string {
+  const facts: MemberFacts = {
+    hostname: hostname(),
+    max_agents: maxAgents,
+    services,
+    labels,
+    sections: 1,
+  }
+  const text = JSON.stringify(facts)
+  const bytes = Buffer.byteLength(text)
+  if (bytes > factsBytesMax)
+    throw new SkeinError(
+      'bad_config',
+      `services and labels make ${bytes} bytes of what a node says of itself, ${factsBytesMax} are allowed: name fewer, or shorter`,
+      { details: { bytes, bytes_max: factsBytesMax } },
+    )
+  return text
+}
+
 function controlSetup(config: NodeConfig, facts: SetupFacts): ControlSetup {
   const timing = presets[config.preset]
   const { advertised } = facts
@@ -318,12 +339,7 @@ function controlSetup(config: NodeConfig, facts: SetupFacts): ControlSetup {
       zone: config.zone,
       region: config.region,
       version,
-      facts: JSON.stringify({
-        hostname: hostname(),
-        max_agents: config.maxAgents,
-        services: config.services,
-        labels: config.labels,
-      }),
+      facts: factsText(config),
       lifeLock: facts.lifeLock,
       membership: { ...timing.membership, allowSpecialAddresses: config.advertiseSpecial },
       lease: timing.lease,

@@ -33,11 +33,15 @@ export interface NodeView {
   readonly agents: number
   readonly shardsOwned: number
   readonly eventsPerSecond: number
-  /** 0 … 100. */
+  /** 0 … 100 of what it may use: its host, or the tightest limit that is set on it there. */
   readonly cpuUsage: number
   readonly memoryUsage: number
   readonly diskUsage: number
+  /** Of its host, over one minute. */
   readonly loadAverage: number
+  /** Of the process itself: percent of one CPU (more than 100 with several threads), MiB resident. Null where it did not say. */
+  readonly processCpu: number | null
+  readonly processMemoryMib: number | null
   readonly loopDelayMs: number
   /** Events of its shards that it has taken and that are not on the journal's disk yet. */
   readonly unconfirmedEvents: number

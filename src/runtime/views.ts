@@ -1,11 +1,7 @@
 /** From what control reports to what the API shows: the status table of DESIGN §4 in one place. */
 import type { NodeId } from '../core/kernel/brand.js'
-import {
-  type ExternalRecord,
-  externalOfflineMs,
-  externalUnhealthyMs,
-  factsOf,
-} from '../core/node/candidates.js'
+import { factsOf } from '../core/membership/facts.js'
+import { type ExternalRecord, externalOfflineMs, externalUnhealthyMs } from '../core/node/candidates.js'
 import type { MemberSnapshot } from './control-messages.js'
 import type { NodeView, PeerView } from './node-api.js'
 
@@ -42,6 +38,8 @@ export function memberView(
     memoryUsage: telemetry.memoryPct,
     diskUsage: telemetry.diskPct,
     loadAverage: telemetry.loadCenti / 100,
+    processCpu: telemetry.process?.cpuPct ?? null,
+    processMemoryMib: telemetry.process?.memoryMib ?? null,
     loopDelayMs: telemetry.loopDelayMs,
     unconfirmedEvents: telemetry.unconfirmedEvents,
     services: facts.services ?? [],
@@ -102,6 +100,8 @@ export function externalView(e: ExternalRecord, nowMs: number, agents: number): 
     memoryUsage: e.memory_usage,
     diskUsage: e.disk_usage,
     loadAverage: e.load_average,
+    processCpu: null,
+    processMemoryMib: null,
     loopDelayMs: 0,
     unconfirmedEvents: 0,
     services: e.services,

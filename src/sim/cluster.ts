@@ -130,7 +130,7 @@ export class SimCluster {
       zone: '',
       region: '',
       version: '0',
-      facts: '{"max_agents":30}',
+      facts: '{"max_agents":30,"sections":1}',
       lifeLock: '',
       membership: lanMembership,
       lease: { ttlMs: 5_000, renewIntervalMs: 1_000, wallGapMsMax: 500 },

@@ -71,6 +71,7 @@ const telemetry: fc.Arbitrary<Telemetry> = fc.record({
   shardsOwned: count,
   loopDelayMs: count,
   unconfirmedEvents: count,
+  process: fc.option(fc.record({ cpuPct: count, memoryMib: count }), { nil: null }),
 })
 const claims = fc.array(arbitraryClaim, { maxLength: 3 })
 const numbers = fc.array(count, { maxLength: 256 })

@@ -2,7 +2,7 @@ import fc from 'fast-check'
 import { describe, expect, it } from 'vitest'
 import { Random } from '../../src/core/kernel/random.js'
 import { claimBytes, decodeMembership, encodeMembership } from '../../src/core/membership/codec.js'
-import type { Claim } from '../../src/core/membership/member.js'
+import { type Claim, noTelemetry, type Telemetry } from '../../src/core/membership/member.js'
 import type { MembershipMessage } from '../../src/core/membership/messages.js'
 import { arbitraryClaim, arbitraryMessages, recordOf } from './claims.js'
 
@@ -102,6 +102,37 @@ describe('membership codec', () => {
     expect(detailOf(Uint8Array.of(1, 4, 0, 0, 0xff, 0x7f))).toMatch(/16383 items/)
   })
 
+  describe('what follows a ping or an ack', () => {
+    const ack = (process: Telemetry['process']): MembershipMessage => ({
+      type: 'ack',
+      seq: 1,
+      from: 'n1',
+      wallMs: 5,
+      telemetry: { ...noTelemetry, process },
+      digest: 0,
+      claims: [],
+    })
+
+    it('is passed over where it is not known, and so is what more a known section says', () => {
+      const plain = encodeMembership(ack(null))
+      const unknown = Uint8Array.of(...plain, 99, 3, 1, 2, 3)
+      expect(decodeMembership(unknown)).toEqual({ ok: true, message: ack(null) })
+      const longer = Uint8Array.of(...plain, 99, 0, 1, 4, 50, 60, 70, 80)
+      expect(decodeMembership(longer)).toEqual({ ok: true, message: ack({ cpuPct: 50, memoryMib: 60 }) })
+    })
+
+    it('is nothing for a reader that knows of no sections', () => {
+      expect([...encodeMembership(ack(null))]).toEqual([1, 1, 1, 2, 110, 49, 5, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0])
+    })
+
+    it('is held to its length', () => {
+      const plain = encodeMembership(ack(null))
+      expect(detailOf(Uint8Array.of(...plain, 1, 1, 50))).toBe('message ends early')
+      expect(detailOf(Uint8Array.of(...plain, 1, 9, 50))).toBe('message ends early')
+      expect(detailOf(Uint8Array.of(...plain, 99, 0xff, 0x7f))).toBe('16383 bytes where 256 are allowed')
+    })
+  })
+
   it('measures percentages into 0 to 100 and times up from zero', () => {
     const telemetry = {
       cpuPct: 140,
@@ -112,6 +143,7 @@ describe('membership codec', () => {
       shardsOwned: 1,
       loopDelayMs: 0,
       unconfirmedEvents: 0,
+      process: null,
     }
     const decoded = decodeMembership(
       encodeMembership({ type: 'ack', seq: 1, from: 'n1', wallMs: -5, telemetry, digest: 0, claims: [] }),

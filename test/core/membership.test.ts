@@ -1,6 +1,6 @@
 import { describe, expect, it } from 'vitest'
 import { asBootId, asBootNumber, asIncarnation } from '../../src/core/kernel/brand.js'
-import type { Claim, MemberRecord } from '../../src/core/membership/member.js'
+import { type Claim, type MemberRecord, noTelemetry } from '../../src/core/membership/member.js'
 import { recordOf } from './claims.js'
 import { laterBoot, type Machine, Machines, wallStartMs } from './machines.js'
 
@@ -357,5 +357,42 @@ describe('what others claim', () => {
     tell(n3!, { ...n3!.membership.self, incarnation: asIncarnation(2 ** 53 - 1) }, 'failed')
     expect(n1!.membership.table.get('n3')?.record.stalled).toBe(false)
     expect(n3!.membership.self.incarnation).toBeLessThan(100)
+  })
+})
+
+describe('nodes of two builds', () => {
+  it('tell each other what the other can read, and find one another well', () => {
+    const world = new Machines()
+    const newer = { facts: '{"sections":1}' }
+    const [n1, n2, n3] = [
+      world.start('n1', [], newer),
+      world.start('n2', ['n1']),
+      world.start('n3', ['n1'], newer),
+    ]
+    world.older.add('n2')
+    const process = { cpuPct: 150, memoryMib: 90 }
+    for (const m of [n1, n3])
+      m.step({ type: 'telemetry', telemetry: { ...noTelemetry, cpuPct: 40, process } })
+    world.run(60_000)
+    expect(world.lostOnOlder).toBe(0)
+    const figures = (m: Machine, of: string) => m.membership.table.get(of)?.telemetry
+    expect(figures(n1, 'n3')).toMatchObject({ cpuPct: 40, process })
+    expect(figures(n3, 'n1')).toMatchObject({ cpuPct: 40, process })
+    expect(figures(n2, 'n1')).toMatchObject({ cpuPct: 40, process: null })
+    for (const m of [n1, n2, n3])
+      for (const id of ['n1', 'n2', 'n3']) expect(m.historyOf(id)).toEqual(['alive'])
+  })
+
+  it('ask a member that failed as if it came back as an older one', () => {
+    const world = new Machines()
+    const newer = { facts: '{"sections":1}' }
+    const [n1, n2] = [world.start('n1', [], newer), world.start('n2', ['n1'], newer)]
+    n1.step({ type: 'telemetry', telemetry: { ...noTelemetry, process: { cpuPct: 1, memoryMib: 1 } } })
+    world.run(5_000)
+    n2.stopped = true
+    world.until(() => n1.sees('n2') === 'failed', 15_000)
+    world.older.add('n2')
+    world.run(30_000)
+    expect(world.lostOnOlder).toBe(0)
   })
 })

@@ -41,6 +41,12 @@ export class ByteWriter {
     this.at = utf8Write(text, this.bytes, this.at)
   }
 
+  append(other: ByteWriter): void {
+    this.room(other.at)
+    this.bytes.set(other.bytes.subarray(0, other.at), this.at)
+    this.at += other.at
+  }
+
   finish(): Uint8Array {
     return this.bytes.slice(0, this.at)
   }
@@ -92,6 +98,16 @@ export class ByteReader {
     const text = utf8Decode(this.bytes, this.at, this.at + length)
     this.at += length
     return text
+  }
+
+  /** What is length-prefixed, to be read for itself. */
+  part(bytesMax: number): ByteReader {
+    const length = this.varint()
+    if (length > bytesMax) throw new WireFault(`${length} bytes where ${bytesMax} are allowed`)
+    if (length > this.rest) throw new WireFault('message ends early')
+    const part = new ByteReader(this.bytes.subarray(this.at, this.at + length))
+    this.at += length
+    return part
   }
 
   /** A count of things that take at least one byte each. */

@@ -1,10 +1,14 @@
 /**
  * Binary form of the membership protocol's messages. First byte: format version, second: type. Numbers are
  * varints, texts are length-prefixed UTF-8 with a limit each. Decoding never throws: garbage is a value that says what was wrong.
+ *
+ * After a ping or an ack may follow sections: number, length, bytes. A reader passes over sections, and over what follows in a section, that it does not know, so that
+ * more can be said from build to build. They are sent only to who says that it reads sections (`facts.ts`).
  */
 
 import { asBootId, asBootNumber, asIncarnation } from '../kernel/brand.js'
 import { ByteReader, ByteWriter, WireFault } from '../kernel/bytes.js'
+import { factsBytesMax } from './facts.js'
 import type { Claim, Lifecycle, MemberRecord, MemberStatus, Role, Telemetry } from './member.js'
 import type { MembershipMessage } from './messages.js'
 
@@ -18,7 +22,7 @@ const limits = {
   id: 64,
   address: 255,
   label: 64,
-  facts: 512,
+  facts: factsBytesMax,
   detail: 1024,
   claims: 20_000,
   buckets: 256,
@@ -41,6 +45,7 @@ export function encodeMembership(message: MembershipMessage): Uint8Array {
       writeTelemetry(w, message.telemetry)
       w.varint(message.digest)
       writeClaims(w, message.claims)
+      writeSections(w, message)
       break
     case 'ack':
       w.varint(message.seq)
@@ -49,6 +54,7 @@ export function encodeMembership(message: MembershipMessage): Uint8Array {
       writeTelemetry(w, message.telemetry)
       w.varint(message.digest)
       writeClaims(w, message.claims)
+      writeSections(w, message)
       break
     case 'ping_req':
       w.varint(message.seq)
@@ -94,7 +100,7 @@ export function decodeMembership(bytes: Uint8Array): MembershipDecode {
     const r = new ByteReader(bytes)
     const v = r.u8()
     if (v !== version) return { ok: false, detail: `message format ${v}, this node knows ${version}` }
-    const message = readMessage(r)
+    const message = withSections(readMessage(r), r)
     if (r.rest !== 0) return { ok: false, detail: `${r.rest} bytes after the end of the message` }
     return { ok: true, message }
   } catch (error) {
@@ -179,7 +185,7 @@ function writeTelemetry(w: ByteWriter, t: Telemetry): void {
   w.u8(clampPct(t.memoryPct))
   w.u8(clampPct(t.diskPct))
   for (const n of [t.loadCenti, t.eventsPerSecond, t.shardsOwned, t.loopDelayMs, t.unconfirmedEvents])
-    w.varint(Math.max(0, Math.round(n)))
+    w.varint(wholeFrom0(n))
 }
 
 function readTelemetry(r: ByteReader): Telemetry {
@@ -192,7 +198,42 @@ function readTelemetry(r: ByteReader): Telemetry {
     shardsOwned: r.varint(),
     loopDelayMs: r.varint(),
     unconfirmedEvents: r.varint(),
+    process: null,
   }
+}
+
+type Carrier = Extract<MembershipMessage, { type: 'ping' | 'ack' }>
+
+const sections = { process: 1 } as const
+const sectionBytesMax = 256
+
+function writeSections(w: ByteWriter, { telemetry }: Carrier): void {
+  const { process } = telemetry
+  if (process !== null) writeSection(w, sections.process, [process.cpuPct, process.memoryMib].map(wholeFrom0))
+}
+
+function writeSection(w: ByteWriter, section: number, numbers: readonly number[]): void {
+  const body = new ByteWriter(32)
+  for (const n of numbers) body.varint(n)
+  w.u8(section)
+  w.varint(body.length)
+  w.append(body)
+}
+
+function withSections(message: MembershipMessage, r: ByteReader): MembershipMessage {
+  if (message.type !== 'ping' && message.type !== 'ack') return message
+  let { telemetry } = message
+  while (r.rest > 0) {
+    const section = r.u8()
+    const body = r.part(sectionBytesMax)
+    if (section === sections.process)
+      telemetry = { ...telemetry, process: { cpuPct: body.varint(), memoryMib: body.varint() } }
+  }
+  return { ...message, telemetry }
+}
+
+function wholeFrom0(value: number): number {
+  return Math.max(0, Math.round(value))
 }
 
 function clampPct(value: number): number {

@@ -32,13 +32,13 @@ export interface MemberRecord {
   readonly region: string
   readonly version: string
   readonly startedAtMs: number
-  /** Free-form facts: hostname, labels, services. JSON object text, at most 512 bytes. */
+  /** Free-form facts: hostname, labels, services. JSON object text, see `facts.ts`. */
   readonly facts: string
 }
 
 /** Small measured figures that ride on probes and acks; their age is that of the last exchange. */
 export interface Telemetry {
-  /** 0 … 100. */
+  /** 0 … 100 of what the node may use: its host, or a limit that is set on it there. */
   readonly cpuPct: number
   readonly memoryPct: number
   readonly diskPct: number
@@ -49,6 +49,12 @@ export interface Telemetry {
   readonly loopDelayMs: number
   /** Of its shards: taken, not yet on the journal's disk. */
   readonly unconfirmedEvents: number
+  /** Of the process itself; null from builds that do not say. */
+  readonly process: {
+    /** Of one CPU; more than 100 with several threads. */
+    readonly cpuPct: number
+    readonly memoryMib: number
+  } | null
 }
 
 export const noTelemetry: Telemetry = {
@@ -60,6 +66,7 @@ export const noTelemetry: Telemetry = {
   shardsOwned: 0,
   loopDelayMs: 0,
   unconfirmedEvents: 0,
+  process: null,
 }
 
 export type EvidenceKind =

@@ -15,6 +15,7 @@ import { hash32 } from '../kernel/hash.js'
 import { type Instant, type Note, note } from '../kernel/machine.js'
 import type { Random } from '../kernel/random.js'
 import { addressTrouble } from './addresses.js'
+import { takesSections } from './facts.js'
 import {
   type Claim,
   compareClaims,
@@ -732,7 +733,7 @@ export class Membership {
       target: nodeId,
       health: this.health,
       wallMs: at.wallMs,
-      telemetry: this.telemetry,
+      telemetry: this.telemetryFor(accused),
       digest: this.table.digest(),
       claims,
     }
@@ -766,11 +767,18 @@ export class Membership {
         seq: ping.seq,
         from: this.selfId,
         wallMs: at.wallMs,
-        telemetry: this.telemetry,
+        telemetry: this.telemetryFor(prober),
         digest: this.table.digest(),
         claims,
       },
     })
+  }
+
+  /** Without what the reader does not know how to read. */
+  private telemetryFor(reader: MemberEntry | undefined, telemetry = this.telemetry): Telemetry {
+    // A failed one may come back as another build.
+    const takes = reader !== undefined && isReachable(reader.status) && takesSections(reader.record)
+    return takes ? telemetry : { ...telemetry, process: null }
   }
 
   private takeAck(at: Instant, ack: Extract<MembershipMessage, { type: 'ack' }>): void {
@@ -778,7 +786,9 @@ export class Membership {
     if (probe === undefined || probe.nodeId !== ack.from) return
     this.probes.delete(ack.seq)
     if (probe.forwardTo !== undefined) {
-      this.datagram(probe.forwardTo.address, { ...ack, seq: probe.forwardTo.seq, claims: [] })
+      const { address, seq } = probe.forwardTo
+      const telemetry = this.telemetryFor(this.table.byAnyAddress(address), ack.telemetry)
+      this.datagram(address, { ...ack, seq, telemetry, claims: [] })
       return
     }
     this.better()

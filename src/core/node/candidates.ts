@@ -1,15 +1,8 @@
 /** From what is known of a member to what the balancer needs. The same on the leader, which places, and on any node that asks or explains. */
 import type { Candidate } from '../balancing/candidate.js'
 import type { NodeId } from '../kernel/brand.js'
+import { factsOf } from '../membership/facts.js'
 import type { MemberRecord, MemberStatus, Telemetry } from '../membership/member.js'
-
-/** What a node says of itself in gossip, as JSON in `MemberRecord.facts`. */
-export interface MemberFacts {
-  readonly hostname?: string
-  readonly max_agents?: number
-  readonly services?: readonly string[]
-  readonly labels?: Readonly<Record<string, string>>
-}
 
 /** What a node's program can run, kept in the store while its lease lives. May change while it runs. */
 export interface Offer {
@@ -55,22 +48,6 @@ export interface MemberSeen {
   readonly evicted: boolean
   readonly trust: number
   readonly offer: Offer
-}
-
-const parsed = new WeakMap<MemberRecord, MemberFacts>()
-
-/** A peer of another version may say it differently: its other facts still count. */
-export function factsOf(record: MemberRecord): MemberFacts {
-  let facts = parsed.get(record)
-  if (facts === undefined) {
-    try {
-      facts = JSON.parse(record.facts) as MemberFacts
-    } catch {
-      facts = {}
-    }
-    parsed.set(record, facts)
-  }
-  return facts
 }
 
 /** `capacityLost`: some worker failed, or none is left; only then standbys are enlisted. */
