@@ -8,7 +8,7 @@
 import type { Balancer, Strategy } from '../balancing/balancer.js'
 import type { Candidate } from '../balancing/candidate.js'
 import { isFit, type Work } from '../balancing/candidate.js'
-import { type Placed, planMoves } from '../balancing/rebalance.js'
+import { isPositional, type Placed, planMoves } from '../balancing/rebalance.js'
 import { asEpoch, asLeaseId, type Epoch, type LeaseId, type NodeId, type Term } from '../kernel/brand.js'
 import { Deadlines } from '../kernel/deadlines.js'
 import { type Instant, type Note, note } from '../kernel/machine.js'
@@ -97,6 +97,16 @@ interface Ended {
   provedAtMs: number
 }
 
+/** Of one agent: where it could not be run lately. */
+interface Refusals {
+  count: number
+  lastMs: number
+  /** Of the assignment that was refused last: each counts once. */
+  epoch: Epoch
+  /** Not there until then. */
+  readonly nodes: Map<NodeId, number>
+}
+
 type Mutable<T> = { -readonly [K in keyof T]: T[K] }
 
 export class AgentCoordinator {
@@ -112,10 +122,7 @@ export class AgentCoordinator {
   /** Written by us; not to be decided upon again before the view has it. */
   private readonly written = new Map<string, bigint>()
   private readonly ended = new Map<LeaseId, Ended>()
-  private readonly refused = new Map<
-    string,
-    { count: number; epoch: Epoch; readonly nodes: Map<NodeId, number> }
-  >()
+  private readonly refused = new Map<string, Refusals>()
   private leads = false
   private readonly wantedMoves = new Map<string, NodeId>()
   private lastLive = ''
@@ -191,6 +198,7 @@ export class AgentCoordinator {
       }
       if (this.isUnderWay(name)) continue
       this.dirty.delete(name)
+      this.waiting.delete(name)
       const entry = this.world.table.get(name)
       if (entry === undefined) continue
       const change = this.decide(at, entry)
@@ -236,6 +244,8 @@ export class AgentCoordinator {
     if (key === this.lastCandidates) return
     this.lastCandidates = key
     this.lookAgain(this.waiting)
+    // Whom they were to go to may be gone, or be able to take them no longer.
+    for (const name of this.places.moving) this.dirty.add(name)
     if (this.options.rebalance) this.deadlines.set('balance', at.nowMs + balanceEveryMs)
   }
 
@@ -299,7 +309,10 @@ export class AgentCoordinator {
     })
   }
 
-  /** A few at a time; those that still are in the way when they are looked at are asked to move. */
+  /**
+   * A few at a time; those that still are in the way when they are looked at are asked to move. What a strategy put somewhere for a reason
+   * of its own (`binpack`, `consistent` …) stays there.
+   */
   private planBalance(at: Instant): void {
     this.wantedMoves.clear()
     if (!this.leads) return
@@ -311,8 +324,9 @@ export class AgentCoordinator {
       const { spec } = entry
       if (spec === undefined || spec.kind === 'process' || spec.desired !== 'running' || !isActive(entry))
         continue
-      if (entry.at.to === null)
-        placed.push({ work: workOf(spec), nodeId: entry.at.nodeId, strategy: 'least_agents' })
+      const strategy = spec.strategy ?? this.world.strategy()
+      if (entry.at.to === null && !isPositional(strategy))
+        placed.push({ work: workOf(spec), nodeId: entry.at.nodeId, strategy })
     }
     const moves = planMoves(
       placed,
@@ -343,7 +357,7 @@ export class AgentCoordinator {
     }
     if (!this.world.isLive(assignment.lease))
       return this.isClear(at, entry, assignment) ? this.place(at, entry, spec) : null
-    return this.move(entry, spec, assignment)
+    return this.move(at, entry, spec, assignment)
   }
 
   /** Its lease ended; may it run elsewhere yet? */
@@ -414,7 +428,7 @@ export class AgentCoordinator {
   }
 
   /** It runs; should it run elsewhere? */
-  private move(entry: AgentEntry, spec: AgentSpec, assignment: Assignment): Change | null {
+  private move(at: Instant, entry: AgentEntry, spec: AgentSpec, assignment: Assignment): Change | null {
     const owner = this.byLease.get(assignment.lease)
     const { to } = assignment
     if (to !== null) {
@@ -447,7 +461,7 @@ export class AgentCoordinator {
       return null
     const chosen = this.choose(null, spec, null, assignment.lease)
     if (chosen !== undefined) return this.ask(entry, assignment, chosen, owner.moveOff, assignment.moveId)
-    this.waiting.add(entry.name)
+    this.wait(at, entry.name)
     return null
   }
 
@@ -518,11 +532,18 @@ export class AgentCoordinator {
   }
 
   private noteRefusal(at: Instant, name: string, { nodeId, epoch }: Assignment): void {
-    const entry = this.refused.get(name) ?? { count: 0, epoch: asEpoch(0), nodes: new Map<NodeId, number>() }
+    const entry = this.refused.get(name) ?? {
+      count: 0,
+      lastMs: at.nowMs,
+      epoch: asEpoch(0),
+      nodes: new Map(),
+    }
     if (entry.epoch === epoch) return
-    entry.epoch = epoch
+    if (at.nowMs - entry.lastMs > 2 * refusedPauseMaxMs) entry.count = 0
     const pauseMs = Math.min(refusedPauseMaxMs, this.options.refusedPauseMs * 2 ** Math.min(entry.count, 10))
     entry.count++
+    entry.epoch = epoch
+    entry.lastMs = at.nowMs
     entry.nodes.set(nodeId, at.nowMs + pauseMs)
     this.refused.set(name, entry)
   }

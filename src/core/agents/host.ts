@@ -98,8 +98,6 @@ interface Held {
   to: AgentPlace | null
   /** Not to be looked at before our view has this revision. */
   waitRev: bigint
-  /** Whether the hand-over took place is not known. */
-  again: boolean
   /** Sent ahead to whom it is moved to. */
   state: string
 }
@@ -209,7 +207,6 @@ export class AgentHost {
       to: null,
       state: '',
       waitRev: 0n,
-      again: false,
     }
     this.held.set(name, h)
     if (h.phase !== 'starting') return
@@ -296,12 +293,6 @@ export class AgentHost {
 
   /** It is at rest; what was that for? */
   private afterStop(at: Instant, h: Held, entry: AgentEntry, mine: Assignment): void {
-    if (h.again && h.to !== null) {
-      h.again = false
-      this.handOver(h, entry, mine, h.to, at.wallMs)
-      return
-    }
-    h.again = false
     if (h.end !== null) {
       this.writeEnd(h, entry)
       return
@@ -404,10 +395,9 @@ export class AgentHost {
     } else if (done) h.phase = 'over'
     else {
       h.phase = 'stopped'
-      // Refused: the store knows better than our view, which must have caught up before anything follows from it. Nobody knows: the
-      // same once more, which will be refused if it was carried out.
+      // Refused: the store knows better than our view, which must have caught up before anything follows from it. Nobody knows: what the
+      // assignment asks for now, once more, which will be refused if the first one was carried out.
       if (reply.ok && reply.op === 'txn') h.waitRev = reply.result.rev
-      else h.again = true
       this.deadlines.set('retry', at.nowMs + retryMs)
     }
   }

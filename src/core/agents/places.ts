@@ -14,6 +14,8 @@ export class Places {
   private readonly counted = new Map<string, Counted>()
   private readonly agents = new Map<LeaseId, number>()
   private readonly leaving = new Map<LeaseId, number>()
+  /** Asked to move. */
+  readonly moving = new Set<string>()
 
   /** Has, or will be handed. */
   agentsOf(lease: LeaseId): number {
@@ -38,6 +40,8 @@ export class Places {
       add(this.agents, before.to, -1)
       if (before.to !== null) add(this.leaving, before.owner, -1)
     }
+    if (owner === null || to === null) this.moving.delete(name)
+    else this.moving.add(name)
     if (owner === null) {
       this.counted.delete(name)
       return

@@ -81,7 +81,7 @@ export class Balancer {
       case 'round_robin':
         return this.nextInTurn(candidates, work)
       case 'random':
-        return this.draw(candidates, work, () => 1)
+        return this.drawFit(candidates, work)
       case 'weighted':
         return this.draw(candidates, work, roomOf)
       case 'power_of_two':
@@ -185,23 +185,32 @@ function scoreOf(strategy: Strategy, candidates: readonly Candidate[]): Score {
   return strategy === 'spread' ? spreadScore(candidates) : (scores[strategy] ?? loadOf)
 }
 
-/** Share in use of the zone first, then of the node. */
+/** Share in use of the zone; among nodes of one zone the tie is broken by their own. */
 function spreadScore(candidates: readonly Candidate[]): Score {
-  const zones = new Map<string, { agents: number; places: number }>()
+  const zones = zoneUse(candidates)
+  return (c) => zones.get(c.zone)?.share ?? 0
+}
+
+export interface ZoneUse {
+  agents: number
+  places: number
+  share: number
+}
+
+/** Of each zone, what may be used of it at present. */
+export function zoneUse(candidates: readonly Candidate[]): Map<string, ZoneUse> {
+  const zones = new Map<string, ZoneUse>()
   for (const c of candidates) {
     if (c.refusal !== '') continue
     const zone = zones.get(c.zone)
-    if (zone === undefined) zones.set(c.zone, { agents: c.agents, places: 1 })
+    if (zone === undefined) zones.set(c.zone, { agents: c.agents, places: c.maxAgents, share: 0 })
     else {
       zone.agents += c.agents
-      zone.places++
+      zone.places += c.maxAgents
     }
   }
-  return (c) => {
-    const zone = zones.get(c.zone)
-    const inZone = zone === undefined ? 0 : zone.agents / zone.places
-    return inZone * 1_000 + c.agents
-  }
+  for (const zone of zones.values()) zone.share = zone.agents / Math.max(1, zone.places)
+  return zones
 }
 
 /** Fewer agents for its size, then the smaller name, for want of a better reason. */

@@ -65,7 +65,7 @@ export function isFit(c: Candidate, work: Work): boolean {
   const { kind, services, constraints } = work
   if (kind !== undefined && !offersKind(c, kind)) return false
   if (services !== undefined) for (const s of services) if (!c.services.includes(s)) return false
-  return constraints === undefined || mismatches(c, constraints).length === 0
+  return constraints === undefined || meets(c, constraints)
 }
 
 /** Every reason why it may not be given this work; empty when it may. For people. */
@@ -96,6 +96,18 @@ function fullness(c: Candidate): string {
   return c.trust < 1
     ? `it has ${c.agents} agents, and only ${Math.round(c.trust * 100)} % of its ${c.maxAgents} places while it keeps failing`
     : `it is full: ${c.agents} of ${c.maxAgents} agents`
+}
+
+/** Whether {@link mismatches} would find nothing; asked for every node at every pick. */
+function meets(c: Candidate, wanted: Constraints): boolean {
+  const { zone, region, role, nodes, notNodes, labels } = wanted
+  if (zone !== undefined && !zone.includes(c.zone)) return false
+  if (region !== undefined && !region.includes(c.region)) return false
+  if (role !== undefined && !role.includes(c.role)) return false
+  if (nodes !== undefined && !nodes.includes(c.nodeId)) return false
+  if (notNodes?.includes(c.nodeId)) return false
+  if (labels !== undefined) for (const name in labels) if (c.labels[name] !== labels[name]) return false
+  return true
 }
 
 function mismatches(c: Candidate, wanted: Constraints): string[] {

@@ -38,14 +38,6 @@ export class Trust {
     return 0.5 ** Math.floor(recent.length / this.options.lossesMax)
   }
 
-  /** When some node's share grows again; Infinity when all have theirs. */
-  nextRecoveryMs(): number {
-    let next = Number.POSITIVE_INFINITY
-    for (const [oldest] of this.losses.values())
-      if (oldest !== undefined) next = Math.min(next, oldest + this.options.windowMs)
-    return next
-  }
-
   private recent(nodeId: NodeId, nowMs: number): number[] {
     return (this.losses.get(nodeId) ?? []).filter((t) => nowMs - t < this.options.windowMs)
   }
