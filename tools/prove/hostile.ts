@@ -46,7 +46,7 @@ const mib = 1_048_576
  * the kernel counts, where an allocator keeps pages that it may need again. From half-way on the latter does not grow.
  */
 const heldGrowthMibMax = 32
-const rssGrowthMibMax = 128
+const rssGrowthMibMax = 96
 const rssLateGrowthMibMax = 32
 const logMibMax = 8
 const httpAtOnce = 16

@@ -1,5 +1,6 @@
 /** Asks a running Node process, through its inspector, to collect its garbage and say what is left: of the main thread and of every worker. */
 import { WebSocket } from 'ws'
+import { sleep } from './cluster.js'
 
 export interface Memory {
   /** Of all threads, after a collection. */
@@ -19,6 +20,7 @@ interface Reply {
 }
 
 const mib = 1_048_576
+const givingBackMs = 2_000
 const expression = 'JSON.stringify(process.memoryUsage())'
 
 export class Inspector {
@@ -49,8 +51,11 @@ export class Inspector {
 
   async measure(): Promise<Memory> {
     const usages: NodeJS.MemoryUsage[] = []
-    for (const session of ['', ...this.workers]) {
-      await this.call(session, 'HeapProfiler.collectGarbage', {})
+    const sessions = ['', ...this.workers]
+    for (const session of sessions) await this.call(session, 'HeapProfiler.collectGarbage', {})
+    // V8 gives the pages back in its own time.
+    await sleep(givingBackMs)
+    for (const session of sessions) {
       const { result } = await this.call(session, 'Runtime.evaluate', { expression, returnByValue: true })
       usages.push(JSON.parse((result as unknown as { result: { value: string } }).result.value))
     }
