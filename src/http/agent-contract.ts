@@ -1,5 +1,6 @@
 /** Shapes of agents, assignments and the balancer as they cross HTTP. No behaviour here. */
 import { z } from 'zod'
+import { strategies } from '../core/kernel/strategies.js'
 import { jsonSchema, schemas } from './contract.js'
 
 function named<S extends z.ZodType>(id: string, schema: S): S {
@@ -18,24 +19,11 @@ const name = z
 const nodeId = z.string().min(1).max(64)
 const text = z.string().max(65_536)
 
-export const strategyNames = [
-  'round_robin',
-  'least_loaded',
-  'least_agents',
-  'random',
-  'weighted',
-  'power_of_two',
-  'consistent',
-  'spread',
-  'binpack',
-  'lowest_latency',
-  'same_zone',
-] as const
 /** Hyphens are accepted. */
 const strategy = z
   .string()
   .transform((given) => given.replaceAll('-', '_'))
-  .pipe(z.enum(strategyNames))
+  .pipe(z.enum(strategies))
 const oneOrMany = z
   .union([z.string().max(128), z.array(z.string().max(128)).max(256)])
   .transform((v) => (Array.isArray(v) ? v : [v]))

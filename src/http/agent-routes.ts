@@ -1,5 +1,6 @@
 /** `/api/agents`, `/api/cluster/assignments` and the balancer. */
 import { z } from 'zod'
+import { strategies } from '../core/kernel/strategies.js'
 import type { SkeinNode } from '../runtime/node-api.js'
 import * as shapes from './agent-contract.js'
 import { agentJson, assignmentJson, explanationJson } from './agent-views.js'
@@ -323,7 +324,7 @@ function assignmentRoutes(node: SkeinNode): Route[] {
 }
 
 function balancerRoutes(node: SkeinNode): Route[] {
-  const allowed = shapes.strategyNames.join(', ')
+  const allowed = strategies.join(', ')
   return [
     route({
       method: 'POST',
@@ -342,7 +343,7 @@ function balancerRoutes(node: SkeinNode): Route[] {
       errors: ['invalid_argument', 'unavailable'],
       handle: async ({ query, body }) => {
         const given = query.strategy ?? body.strategy ?? 'least_loaded'
-        const strategy = shapes.strategyNames.find((each) => each === given.replaceAll('-', '_'))
+        const strategy = strategies.find((each) => each === given.replaceAll('-', '_'))
         if (strategy === undefined) throw invalid('strategy', given, allowed)
         if (body.dry_run === true || query.dry_run === 'true') {
           const moves = node.balancer.plan({ strategy }).map((m) => ({ ...m }))
