@@ -188,9 +188,12 @@ export class PostgresServer {
   async kill(): Promise<void> {
     const child = this.#process
     if (child?.pid === undefined) return
-    const family = [child.pid, ...childrenOf(child.pid)]
-    for (const pid of family) signal(pid, 'SIGKILL')
+    // Standing still it makes no more children: one that was missed would keep the shared memory from the next start.
+    signal(child.pid, 'SIGSTOP')
+    const children = childrenOf(child.pid)
+    for (const pid of [child.pid, ...children]) signal(pid, 'SIGKILL')
     if (child.exitCode === null && child.signalCode === null) await once(child, 'exit')
+    for (let i = 0; children.some(isRunning) && i < 1_000; i++) await sleep(5)
     this.#process = undefined
   }
 
@@ -282,6 +285,16 @@ function childrenOf(pid: number): number[] {
         return false
       }
     })
+}
+
+/** Zombies hold nothing. */
+function isRunning(pid: number): boolean {
+  try {
+    const stat = readFileSync(`/proc/${pid}/stat`, 'utf8')
+    return stat.slice(stat.lastIndexOf(')') + 2)[0] !== 'Z'
+  } catch {
+    return false
+  }
 }
 
 function signal(pid: number, name: NodeJS.Signals): void {
