@@ -124,7 +124,7 @@ export const agentSchema = named(
 export type AgentJson = z.infer<typeof agentSchema>
 export const agentListSchema = named(
   'AgentList',
-  z.object({ agents: z.array(agentSchema), count, total: count }),
+  z.object({ agents: z.array(agentSchema), count, total: count, next_cursor: z.string().optional() }),
 )
 export const agentListQuery = z.object({
   node_id: z.string().optional(),

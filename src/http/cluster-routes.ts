@@ -71,12 +71,16 @@ function viewRoutes(node: SkeinNode, watch: WatchHub): Route[] {
       method: 'GET',
       path: '/api/cluster/history',
       role: 'viewer',
-      summary: 'What happened: membership, leadership, shards',
-      query: z.object({ limit: z.coerce.number().int().min(1).max(1_000).default(100) }),
+      summary: 'What happened: membership, leadership, shards, agents',
+      query: z.object({
+        limit: z.coerce.number().int().min(1).max(1_000).default(100),
+        /** agents: what they do, as the leader tells it; cluster: all else. */
+        topic: z.enum(['agents', 'cluster']).optional(),
+      }),
       answers: { 200: { description: 'The newest events this node keeps', schema: contract.historySchema } },
       errors: ['invalid_argument'],
       handle: ({ query }) => {
-        const events = node.cluster.history(query.limit).map(feedJson)
+        const events = node.cluster.history(query.limit, query.topic).map(feedJson)
         return { body: { events, count: events.length } }
       },
     }),

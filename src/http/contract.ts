@@ -199,6 +199,7 @@ export const operationSchema = named(
     deadline: time.nullable(),
     detail: z.string(),
     left: z.object({ shards: count, agents: count }),
+    total: z.object({ shards: count, agents: count }),
     blockers: z.array(z.object({ agent: z.string(), reason: z.string() })),
   }),
 )

@@ -204,6 +204,7 @@ export function operationJson(operation: NodeOperation): OperationJson {
     deadline: timeText(operation.deadlineMs),
     detail: operation.detail,
     left: { ...operation.left },
+    total: { ...operation.total },
     blockers: operation.blockers.map((b) => ({ ...b })),
   }
 }

@@ -161,6 +161,9 @@ export interface OwnershipView {
   }[]
 }
 
+/** agents: what they do, as the leader tells it. cluster: all else. */
+export type FeedTopic = 'agents' | 'cluster'
+
 export interface FeedEvent {
   /** Rises by one per node and process; the resume position of `watch`. */
   readonly seq: number
@@ -266,6 +269,8 @@ export interface NodeOperation {
   readonly detail: string
   /** Of a drain: what is still to move. */
   readonly left: { readonly shards: number; readonly agents: number }
+  /** Of a drain: what was there when it began. */
+  readonly total: { readonly shards: number; readonly agents: number }
   /** Of a drain: agents that no other node could take, and why. */
   readonly blockers: readonly { readonly agent: string; readonly reason: string }[]
 }
@@ -375,7 +380,7 @@ export interface SkeinNode extends AsyncDisposable {
       readonly owner: NodeId | null
       readonly address: string
     }
-    history(limit: number): readonly FeedEvent[]
+    history(limit: number, topic?: FeedTopic): readonly FeedEvent[]
     /** Who served which shard under which epoch, as every node reported it to the leader, and what the auditor there found wrong. */
     ownership(): Promise<OwnershipView>
     /** Who sees whom: one row per node, with the error where a node did not answer. */

@@ -680,7 +680,7 @@ export class RunningNode implements SkeinNode {
       }
     },
     ownership: () => this.ownership.ask(),
-    history: (limit) => this.feed.history(limit),
+    history: (limit, topic) => this.feed.history(limit, topic),
     watch: (afterSeq, onEvent) => this.feed.watch(afterSeq, onEvent),
     reachability: () => this.reachability(),
     remove: async (id) => {

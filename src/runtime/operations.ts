@@ -34,8 +34,9 @@ export class Operations {
 
   async drain(nodeId: NodeId, deadlineMs: number): Promise<NodeOperation> {
     const node = this.require(nodeId)
+    const left = this.leftOn(nodeId)
     await this.intent(nodeId, { drain: true, cordon: node.cordoned })
-    const operation = this.add('drain', nodeId, deadlineMs, 'running', 'begins')
+    const operation = this.add('drain', nodeId, deadlineMs, 'running', 'begins', left)
     this.timer ??= setInterval(() => this.check(), checkMs)
     return operation
   }
@@ -88,6 +89,7 @@ export class Operations {
     deadlineMs: number,
     state: NodeOperation['state'],
     detail: string,
+    left: NodeOperation['left'] = { shards: 0, agents: 0 },
   ): NodeOperation {
     const nowMs = Date.now()
     const operation: NodeOperation = {
@@ -98,7 +100,8 @@ export class Operations {
       startedAtMs: nowMs,
       deadlineMs: nowMs + deadlineMs,
       detail,
-      left: { shards: 0, agents: 0 },
+      left,
+      total: left,
       blockers: [],
     }
     this.all.set(operation.id, operation)
@@ -122,12 +125,16 @@ export class Operations {
     for (const operation of running) this.follow(operation)
   }
 
+  private leftOn(nodeId: NodeId): NodeOperation['left'] {
+    const shards = this.world.shardMap().filter((a) => a.nodeId === nodeId).length
+    return { shards, agents: this.world.agentsOf(nodeId) }
+  }
+
   private follow(operation: NodeOperation): void {
     const { nodeId } = operation
     const node = this.world.member(nodeId)
-    const shards = this.world.shardMap().filter((a) => a.nodeId === nodeId).length
-    const agents = this.world.agentsOf(nodeId)
-    const left = { shards, agents }
+    const left = this.leftOn(nodeId)
+    const { shards, agents } = left
     if (node === undefined || node.status === 'offline')
       this.set({ ...operation, left, blockers: [] }, 'done', 'the node is gone')
     else if (shards === 0 && agents === 0)

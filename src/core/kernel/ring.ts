@@ -10,14 +10,17 @@ export class Ring<T> {
     this.capacity = capacity
   }
 
-  push(item: T): void {
+  /** Returns what had to go for it. */
+  push(item: T): T | undefined {
     this.total++
     if (this.items.length < this.capacity) {
       this.items.push(item)
-    } else {
-      this.items[this.start] = item
-      this.start = (this.start + 1) % this.capacity
+      return undefined
     }
+    const oldest = this.items[this.start]
+    this.items[this.start] = item
+    this.start = (this.start + 1) % this.capacity
+    return oldest
   }
 
   get size(): number {
