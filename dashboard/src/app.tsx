@@ -1,25 +1,36 @@
-/** The page "Cluster Nodes": header, what is wrong if anything, nodes, shards, rate, timeline. Holds which node is asked about. */
+/** The page "Cluster Nodes": header, what is wrong if anything, nodes, agents, placement, shards, rate, timeline. Holds what is open over it. */
 import { useEffect, useState } from 'preact/hooks'
+import { AgentDrawer } from './agent-drawer.js'
+import type { AgentsData } from './agents-data.js'
+import { AgentsPanel } from './agents-panel.js'
+import { BalancerPanel } from './balancer-panel.js'
 import { ConnectionBanner, WarningBanner } from './banners.js'
+import { DropStrip } from './drop-strip.js'
 import { Header } from './header.js'
-import type { LiveData } from './live-data.js'
+import type { LiveData, LiveState } from './live-data.js'
 import { LoginPanel } from './login-panel.js'
 import { NodesPanel } from './nodes-panel.js'
+import { OutcomeList, type Outcomes } from './outcomes.js'
 import { OwnerColors } from './owner-colors.js'
+import { usePageView } from './page-view.js'
+import { type Plan, PlanInHand } from './plans.js'
 import { RateChart } from './rate-chart.js'
 import { ShardsPanel } from './shards-panel.js'
 import { TimelinePanel } from './timeline-panel.js'
 import { Tooltip } from './tooltip.js'
 import { WhyPanel } from './why-panel.js'
 
-export function App({ live }: { live: LiveData }) {
+interface Props {
+  readonly live: LiveData
+  readonly agents: AgentsData
+  readonly outcomes: Outcomes
+}
+
+export function App(props: Props) {
+  const { live, outcomes } = props
   const [state, setState] = useState(live.state)
-  const [asked, setAsked] = useState<string | null>(null)
   useEffect(() => live.subscribe(setState), [live])
-  const { status, nodes, shards, history, rates } = state
-  const nowMs = (state.freshAtMs || Date.now()) + state.clockOffsetMs
-  const owners = shards.flatMap(({ owner }) => (owner === null ? [] : [owner]))
-  const colors = new OwnerColors([...nodes.map(({ id }) => id), ...owners])
+  const { status } = state
   return (
     <>
       <Header state={state} onLogOut={() => live.startOver()} />
@@ -34,23 +45,101 @@ export function App({ live }: { live: LiveData }) {
           ) : null}
         </main>
       ) : (
-        <main class="page">
-          <h1 class="visually-hidden">Cluster Nodes</h1>
-          <WarningBanner status={status} />
-          <NodesPanel
-            nodes={nodes}
-            shardsTotal={status.shards_total}
-            colors={colors}
-            nowMs={nowMs}
-            onWhy={(id) => setAsked(id)}
-          />
-          <ShardsPanel shards={shards} colors={colors} />
-          <RateChart rates={rates} />
-          <TimelinePanel history={history} nodes={nodes} nowMs={nowMs} />
-        </main>
+        <Page {...props} state={state} status={status} />
       )}
-      {asked === null ? null : <WhyPanel nodeId={asked} onClose={() => setAsked(null)} />}
+      <OutcomeList outcomes={outcomes} />
       <Tooltip />
     </>
   )
+}
+
+interface PageProps extends Props {
+  readonly state: LiveState
+  readonly status: NonNullable<LiveState['status']>
+}
+
+function Page({ live, agents, outcomes, state, status }: PageProps) {
+  const [known, setKnown] = useState(agents.state)
+  const [asked, setAsked] = useState<string | null>(null)
+  const [plan, setPlan] = useState<Plan | null>(null)
+  const [dragged, setDragged] = useState<string | null>(null)
+  const [view, change] = usePageView()
+  useEffect(() => agents.subscribe(setKnown), [agents])
+  const { nodes, shards, history, rates, operations } = state
+  const nowMs = (state.freshAtMs || Date.now()) + state.clockOffsetMs
+  const owners = shards.flatMap(({ owner }) => (owner === null ? [] : [owner]))
+  const colors = new OwnerColors([...nodes.map(({ id }) => id), ...owners])
+  const mayAct = state.identity === null || ['operator', 'admin'].includes(state.identity.role ?? '')
+  const onChanged = (): void => {
+    live.refreshOperations()
+    agents.refresh()
+  }
+  const closePlan = (): void => {
+    setPlan(null)
+    keepFocus()
+  }
+  const onDropAgent = (to: string): void => {
+    if (dragged !== null) setPlan({ kind: 'migrate', name: dragged, to })
+    setDragged(null)
+  }
+  return (
+    <>
+      <main class="page">
+        <h1 class="visually-hidden">Cluster Nodes</h1>
+        <WarningBanner status={status} />
+        <NodesPanel
+          {...{ nodes, colors, nowMs, operations, outcomes, mayAct, onDropAgent, onChanged }}
+          shardsTotal={status.shards_total}
+          isDragging={dragged !== null}
+          onWhy={setAsked}
+          onDrain={(nodeId) => setPlan({ kind: 'drain', nodeId })}
+        />
+        <AgentsPanel
+          {...{ nodes, view, change, mayAct }}
+          data={agents}
+          state={known}
+          onMove={(name) => setPlan({ kind: 'migrate', name, to: null })}
+          onDrag={setDragged}
+        />
+        <BalancerPanel
+          {...{ nodes, mayAct, outcomes, onChanged }}
+          strategy={known.strategy}
+          onRebalance={() => setPlan({ kind: 'rebalance' })}
+        />
+        <ShardsPanel shards={shards} colors={colors} />
+        <RateChart rates={rates} />
+        <TimelinePanel history={history} nodes={nodes} nowMs={nowMs} />
+      </main>
+      {asked === null ? null : <WhyPanel nodeId={asked} onClose={() => setAsked(null)} />}
+      {view.agent === '' ? null : (
+        <AgentDrawer
+          key={view.agent}
+          {...{ nowMs, mayAct, outcomes, onChanged }}
+          name={view.agent}
+          onMove={() => setPlan({ kind: 'migrate', name: view.agent, to: null })}
+          onAct={(action) => setPlan({ kind: 'act', name: view.agent, action })}
+          onClose={() => change({ agent: '' })}
+        />
+      )}
+      {plan === null ? null : (
+        <PlanInHand
+          {...{ plan, nodes, outcomes, onChanged }}
+          strategy={known.strategy ?? ''}
+          onClose={closePlan}
+        />
+      )}
+      {dragged === null ? null : (
+        <DropStrip {...{ dragged, nodes }} onDrop={onDropAgent} onCancel={() => setDragged(null)} />
+      )}
+    </>
+  )
+}
+
+/** A dialog gives the focus back to what had it; where that is gone, it goes to what is still open. */
+function keepFocus(): void {
+  requestAnimationFrame(() => {
+    if (document.activeElement !== document.body) return
+    const open = [...document.querySelectorAll('dialog[open]')].at(-1) ?? document
+    open.querySelector<HTMLElement>(open === document ? '[role="grid"]' : 'button')?.focus()
+  })
 }

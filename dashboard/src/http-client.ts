@@ -7,14 +7,17 @@ import type {
   FeedEventJson,
   IdentityJson,
   NodeJson,
+  OperationJson,
   SnapshotJson,
   WhyJson,
 } from '../../src/http/contract.js'
 
-export type { ClusterStatusJson, FeedEventJson, IdentityJson, NodeJson, WhyJson }
+export type { ClusterStatusJson, FeedEventJson, IdentityJson, NodeJson, OperationJson, WhyJson }
 export type ShardJson = SnapshotJson['shards'][number]
 
 const requestTimeoutMs = 5_000
+/** Moving or removing an agent is answered when it is done. */
+const actionTimeoutMs = 40_000
 const historyLimit = 500
 
 /** Relative to the page, so that a reverse proxy may put the node under a prefix. */
@@ -34,10 +37,12 @@ export async function fetchShards(): Promise<ShardJson[]> {
   return shards
 }
 
-/** Oldest first. */
+/** Without what agents do. Oldest first. */
 export async function fetchHistory(): Promise<FeedEventJson[]> {
-  const { events } = await getJson<{ events: FeedEventJson[] }>(`api/cluster/history?limit=${historyLimit}`)
-  return events.toSorted((a, b) => a.seq - b.seq)
+  const { events } = await getJson<{ events: FeedEventJson[] }>(
+    `api/cluster/history?topic=cluster&limit=${historyLimit}`,
+  )
+  return events.filter(({ event }) => !event.startsWith('agent.')).toSorted((a, b) => a.seq - b.seq)
 }
 
 export function fetchWhy(nodeId: string): Promise<WhyJson> {
@@ -61,27 +66,31 @@ export async function logOut(): Promise<void> {
 /** The node wants to know who is looking. */
 export class LoginNeeded extends Error {}
 
-function getJson<T>(path: string): Promise<T> {
-  return ask(path, { headers: { accept: 'application/json' } })
+export function getJson<T>(path: string): Promise<T> {
+  return ask(path, { headers: { accept: 'application/json' } }, requestTimeoutMs)
 }
 
-function postJson(path: string, body: unknown): Promise<unknown> {
+export function postJson<T = unknown>(path: string, body?: unknown): Promise<T> {
   const sent =
     body === undefined ? {} : { body: JSON.stringify(body), headers: { 'content-type': 'application/json' } }
-  return ask(path, { method: 'POST', ...sent })
+  return ask(path, { method: 'POST', ...sent }, actionTimeoutMs)
 }
 
-async function ask<T>(path: string, init: RequestInit): Promise<T> {
-  const signal = AbortSignal.timeout(requestTimeoutMs)
-  const response = await fetch(path, { ...init, signal }).catch((cause: unknown) => {
+export function deleteJson<T = unknown>(path: string): Promise<T> {
+  return ask(path, { method: 'DELETE' }, actionTimeoutMs)
+}
+
+async function ask<T>(path: string, init: RequestInit, timeoutMs: number): Promise<T> {
+  const lost = (cause: unknown): never => {
     const isLate = cause instanceof DOMException && cause.name === 'TimeoutError'
-    throw new Error(isLate ? `no answer within ${requestTimeoutMs / 1_000} s` : 'the node does not answer', {
+    throw new Error(isLate ? `no answer within ${timeoutMs / 1_000} s` : 'the node does not answer', {
       cause,
     })
-  })
+  }
+  const response = await fetch(path, { ...init, signal: AbortSignal.timeout(timeoutMs) }).catch(lost)
   if (response.status === 401) throw new LoginNeeded(await problemText(response))
   if (!response.ok) throw new Error(await problemText(response))
-  return (await response.json()) as T
+  return (await response.json().catch(lost)) as T
 }
 
 async function problemText(response: Response): Promise<string> {

@@ -3,6 +3,7 @@
  * answer; the watch stream brings what happened and asks for a refresh at once. A hidden tab asks nothing and holds no
  * connection. The views only ever see an immutable `LiveState`.
  */
+import { fetchOperations } from './agents-client.js'
 import {
   type ClusterStatusJson,
   type FeedEventJson,
@@ -14,11 +15,14 @@ import {
   type IdentityJson,
   LoginNeeded,
   type NodeJson,
+  type OperationJson,
   type ShardJson,
   watchPath,
 } from './http-client.js'
 
 const pollPeriodMs = 1_000
+/** While something is under way that people wait for. */
+const workingPeriodMs = 300
 const backoffMsMax = 15_000
 const refreshDelayMs = 60
 const keptEventsMax = 2_000
@@ -34,7 +38,9 @@ export interface LiveState {
   readonly status: ClusterStatusJson | null
   readonly nodes: readonly NodeJson[]
   readonly shards: readonly ShardJson[]
-  /** Oldest first. */
+  /** Newest first: what was begun through this node. */
+  readonly operations: readonly OperationJson[]
+  /** Oldest first; without what agents do, which would crowd out the rest. */
   readonly history: readonly FeedEventJson[]
   readonly rates: readonly RatePoint[]
   /** This browser's clock when the last whole answer came; 0 before the first. */
@@ -56,6 +62,7 @@ const emptyState: LiveState = {
   status: null,
   nodes: [],
   shards: [],
+  operations: [],
   history: [],
   rates: [],
   freshAtMs: 0,
@@ -72,12 +79,14 @@ const emptyState: LiveState = {
 export class LiveData {
   private readonly document: Document
   private readonly listeners = new Set<(state: LiveState) => void>()
+  private readonly feedListeners = new Set<(event: FeedEventJson) => void>()
   private current = emptyState
   private timer: ReturnType<typeof setTimeout> | undefined
   private dueAtMs = Number.POSITIVE_INFINITY
   private isAsking = false
   private isRefreshWanted = false
   private needsHistory = true
+  private needsOperations = true
   private identityAtMs = 0
   private source: EventSource | undefined
   /** Came over the stream since its snapshot: history fetched meanwhile may or may not hold them. */
@@ -101,10 +110,21 @@ export class LiveData {
     return () => void this.listeners.delete(listener)
   }
 
+  /** Each thing that happens, as it comes over the stream. */
+  onFeedEvent(listener: (event: FeedEventJson) => void): void {
+    this.feedListeners.add(listener)
+  }
+
   /** Asks now, or once more as soon as the running chain ends. */
   refresh(): void {
     if (this.isAsking) this.isRefreshWanted = true
     else this.schedule(0)
+  }
+
+  /** Something was begun that takes a while. */
+  refreshOperations(): void {
+    this.needsOperations = true
+    this.refresh()
   }
 
   /** After a log-in or a log-out: all that is known may be somebody else's view. */
@@ -113,6 +133,7 @@ export class LiveData {
     this.closeStream()
     this.identityAtMs = 0
     this.needsHistory = true
+    this.needsOperations = true
     this.update({ ...emptyState, isPaused: this.document.hidden })
     if (this.document.hidden) return
     this.openStream()
@@ -161,8 +182,9 @@ export class LiveData {
       const status = await fetchStatus()
       const nodes = await fetchNodes()
       const shards = await fetchShards()
+      const operations = await this.loadOperations(nodes)
       if (this.needsHistory || !this.current.isStreaming) await this.loadHistory()
-      this.accept(status, nodes, shards)
+      this.accept(status, nodes, shards, operations)
     } catch (error) {
       if (error instanceof LoginNeeded) this.askForLogin()
       else this.fail(error instanceof Error ? error.message : String(error))
@@ -171,10 +193,29 @@ export class LiveData {
     }
     if (this.current.isLoginNeeded) return
     if (this.current.failures > 0) this.schedule(Math.max(0, this.current.retryAtMs - Date.now()))
-    else this.schedule(this.isRefreshWanted ? refreshDelayMs : pollPeriodMs)
+    else if (this.isRefreshWanted) this.schedule(refreshDelayMs)
+    else this.schedule(this.isWorking ? workingPeriodMs : pollPeriodMs)
   }
 
-  private accept(status: ClusterStatusJson, nodes: readonly NodeJson[], shards: readonly ShardJson[]): void {
+  private get isWorking(): boolean {
+    return this.current.operations.some(({ state }) => state === 'running')
+  }
+
+  /** Asked for only while a node is not where it belongs, or was when it was last looked at. */
+  private async loadOperations(nodes: readonly NodeJson[]): Promise<readonly OperationJson[]> {
+    const isBusy = nodes.some(({ lifecycle, cordoned }) => lifecycle !== 'active' || cordoned)
+    if (!isBusy && !this.isWorking && !this.needsOperations) return this.current.operations
+    const operations = await fetchOperations()
+    this.needsOperations = false
+    return operations
+  }
+
+  private accept(
+    status: ClusterStatusJson,
+    nodes: readonly NodeJson[],
+    shards: readonly ShardJson[],
+    operations: readonly OperationJson[],
+  ): void {
     const nowMs = Date.now()
     const nodeMs = Date.parse(status.time)
     const point = { atMs: nowMs, perSecond: status.events_per_second }
@@ -182,6 +223,7 @@ export class LiveData {
       status,
       nodes: nodes.toSorted((a, b) => a.id.localeCompare(b.id, undefined, { numeric: true })),
       shards,
+      operations,
       rates: [...this.current.rates.filter(({ atMs }) => nowMs - atMs <= ratesKeptMs), point],
       freshAtMs: nowMs,
       clockOffsetMs: Number.isNaN(nodeMs) ? 0 : nodeMs - nowMs,
@@ -231,6 +273,7 @@ export class LiveData {
       // The node may be another process than before, whose numbers start again: what it remembers is all there is.
       this.streamed = []
       this.needsHistory = true
+      this.needsOperations = true
       this.refresh()
     })
     source.addEventListener('feed', (message) => this.onFeed(message.data))
@@ -245,6 +288,8 @@ export class LiveData {
   private onFeed(data: unknown): void {
     const event = parseFeed(data)
     if (event === null) return
+    for (const listener of this.feedListeners) listener(event)
+    if (event.event.startsWith('agent.')) return
     this.streamed = [...this.streamed, event].slice(-keptEventsMax)
     const { history } = this.current
     if ((history.at(-1)?.seq ?? 0) < event.seq)

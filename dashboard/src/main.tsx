@@ -1,15 +1,20 @@
-/** Starts the dashboard: one source of live data, one tree. No logic here. */
+/** Starts the dashboard: the sources of live data, one tree. No logic here. */
 import { render } from 'preact'
+import { AgentsData } from './agents-data.js'
 import { App } from './app.js'
 import { LiveData } from './live-data.js'
+import { Outcomes } from './outcomes.js'
 import 'uplot/dist/uPlot.min.css'
 import './style.css'
 import './style-panels.css'
 import './style-timeline.css'
+import './style-agents.css'
+import './style-plans.css'
 
 const root = document.getElementById('app')
 if (root !== null) {
   const live = new LiveData(document)
+  const agents = new AgentsData(live)
   live.start()
-  render(<App live={live} />, root)
+  render(<App live={live} agents={agents} outcomes={new Outcomes()} />, root)
 }

@@ -1,18 +1,16 @@
 /** Events per second of the whole cluster over the last three minutes, as this page collected them. uPlot draws. */
-import { useEffect, useRef } from 'preact/hooks'
+import { useEffect, useRef, useState } from 'preact/hooks'
 import uPlot from 'uplot'
 import { clockText, countText } from './format.js'
 import type { RatePoint } from './live-data.js'
 
 const windowSecondsMin = 30
 const heightPx = 190
-const line = '#58a6ff'
-const grid = { stroke: '#262d36', width: 1 }
-const axisBase = { stroke: '#9aa4af', grid, ticks: grid, font: '12px system-ui, sans-serif' }
 
 export function RateChart({ rates }: { rates: readonly RatePoint[] }) {
   const frame = useRef<HTMLDivElement>(null)
   const plot = useRef<uPlot | null>(null)
+  const isLight = useIsLight()
   useEffect(() => {
     const element = frame.current
     if (element === null) return
@@ -24,10 +22,10 @@ export function RateChart({ rates }: { rates: readonly RatePoint[] }) {
       observer.disconnect()
       made.destroy()
     }
-  }, [])
+  }, [isLight])
   useEffect(() => {
     plot.current?.setData([rates.map(({ atMs }) => atMs / 1_000), rates.map(({ perSecond }) => perSecond)])
-  }, [rates])
+  }, [rates, isLight])
   const now = rates.at(-1)?.perSecond ?? 0
   const highest = rates.reduce((most, { perSecond }) => Math.max(most, perSecond), 0)
   return (
@@ -47,7 +45,22 @@ export function RateChart({ rates }: { rates: readonly RatePoint[] }) {
   )
 }
 
+function useIsLight(): boolean {
+  const [query] = useState(() => matchMedia('(prefers-color-scheme: light)'))
+  const [isLight, setIsLight] = useState(query.matches)
+  useEffect(() => {
+    const onChange = () => setIsLight(query.matches)
+    query.addEventListener('change', onChange)
+    return () => query.removeEventListener('change', onChange)
+  }, [query])
+  return isLight
+}
+
 function options(width: number): uPlot.Options {
+  const style = getComputedStyle(document.documentElement)
+  const color = (name: string) => style.getPropertyValue(name).trim()
+  const grid = { stroke: color('--grid'), width: 1 }
+  const axisBase = { stroke: color('--muted'), grid, ticks: grid, font: '12px system-ui, sans-serif' }
   return {
     width,
     height: heightPx,
@@ -65,9 +78,9 @@ function options(width: number): uPlot.Options {
       {},
       {
         label: 'events/s',
-        stroke: line,
+        stroke: color('--line'),
         width: 1.5,
-        fill: 'rgba(88, 166, 255, 0.12)',
+        fill: color('--line-fill'),
         points: { show: false },
       },
     ],

@@ -3,46 +3,25 @@
  * and the same holds under the strictest content security policy we promise to work with. The page is built into a directory
  * of its own, so that this test needs no build before it and disturbs none.
  */
-import { existsSync } from 'node:fs'
-import { mkdtemp, readFile, rm } from 'node:fs/promises'
+import { mkdtemp, rm } from 'node:fs/promises'
 import { tmpdir } from 'node:os'
-import { extname, join } from 'node:path'
-import { fileURLToPath } from 'node:url'
-import { type Browser, chromium, type Page } from 'playwright-core'
-import { build } from 'vite'
+import { join } from 'node:path'
+import type { Browser, Page } from 'playwright-core'
 import { afterAll, beforeAll, describe, expect, it } from 'vitest'
 import { createToken } from '../../src/keys/tokens.js'
 import { createNode } from '../../src/runtime/create-node.js'
 import type { SkeinNode } from '../../src/runtime/node-api.js'
-
-const executablePath = process.env.CHROMIUM ?? '/usr/bin/chromium'
-const hasBrowser = existsSync(executablePath)
-const startDeadlineMs = 60_000
-const seeDeadlineMs = 15_000
-const strictPolicy = "default-src 'self'; style-src 'self'; img-src 'self' data:"
-const typeByExtension: Readonly<Record<string, string>> = {
-  '.html': 'text/html; charset=utf-8',
-  '.js': 'text/javascript; charset=utf-8',
-  '.css': 'text/css; charset=utf-8',
-  '.svg': 'image/svg+xml',
-}
-
-if (!hasBrowser) {
-  const reason = `no browser at ${executablePath}; set CHROMIUM to one`
-  if (process.env.CI === 'true') throw new Error(`the dashboard cannot be tested: ${reason}`)
-  process.stderr.write(`\nSKIPPED: the tests of the dashboard: ${reason}\n`)
-}
+import { buildSite, hasBrowser, launch, seeDeadlineMs, startDeadlineMs, visit } from './site.js'
 
 describe.skipIf(!hasBrowser)('the dashboard of a real node', () => {
   let directory: string
+  let site: string
   let node: SkeinNode | undefined
   let browser: Browser | undefined
 
   beforeAll(async () => {
     directory = await mkdtemp(join(tmpdir(), 'skein-dashboard-'))
-    const root = fileURLToPath(new URL('../../dashboard', import.meta.url))
-    const outDir = join(directory, 'site')
-    await build({ root, configFile: join(root, 'vite.config.ts'), logLevel: 'warn', build: { outDir } })
+    site = await buildSite(directory)
     node = await createNode({
       nodeId: 'node-1',
       clusterName: 'dashboard-test',
@@ -53,7 +32,7 @@ describe.skipIf(!hasBrowser)('the dashboard of a real node', () => {
       http: true,
       logLevel: 'warn',
     })
-    browser = await chromium.launch({ executablePath, args: ['--no-sandbox'] })
+    browser = await launch()
   }, startDeadlineMs)
 
   afterAll(async () => {
@@ -72,7 +51,7 @@ describe.skipIf(!hasBrowser)('the dashboard of a real node', () => {
       const leader = page.getByTestId('leader').filter({ hasText: /leader node-1 · term [1-9]/ })
       await leader.waitFor({ timeout: seeDeadlineMs })
       await page.getByRole('button', { name: 'node-1 256' }).waitFor({ timeout: seeDeadlineMs })
-      expect(await page.getByRole('option').count()).toBe(256)
+      expect(await shards(page).getByRole('option').count()).toBe(256)
       await page.getByTestId('live').filter({ hasText: 'live' }).waitFor({ timeout: seeDeadlineMs })
       const marker = page.locator('.marker[data-tip*="elected leader"]').first()
       await marker.waitFor({ timeout: seeDeadlineMs })
@@ -81,7 +60,7 @@ describe.skipIf(!hasBrowser)('the dashboard of a real node', () => {
 
   it('tells why a node has its status, and gives the focus back after Escape', async () => {
     await withPage(async (page) => {
-      const button = page.locator('[data-node="node-1"] button')
+      const button = page.getByRole('button', { name: 'Why is node-1' })
       await button.click({ timeout: seeDeadlineMs })
       await page.getByRole('dialog').locator('.summary').waitFor({ timeout: seeDeadlineMs })
       await page.keyboard.press('Escape')
@@ -93,7 +72,7 @@ describe.skipIf(!hasBrowser)('the dashboard of a real node', () => {
   it('tells owner and epoch of a shard to a keyboard alone', async () => {
     await withPage(async (page) => {
       await page.getByRole('button', { name: 'node-1 256' }).waitFor({ timeout: seeDeadlineMs })
-      await page.getByRole('listbox').focus()
+      await shards(page).focus()
       await page.keyboard.press('ArrowDown')
       await page.keyboard.press('ArrowRight')
       await page.getByText(/^shard 33, owner node-1, epoch [1-9]/).waitFor({ timeout: seeDeadlineMs })
@@ -148,6 +127,9 @@ describe.skipIf(!hasBrowser)('the dashboard of a real node', () => {
         await row.getByText('online').waitFor({ timeout: seeDeadlineMs })
         await page.getByTestId('live').filter({ hasText: 'live' }).waitFor({ timeout: seeDeadlineMs })
         expect(await page.getByTestId('who').textContent()).toContain('grace (viewer)')
+        // Who may only look is offered nothing to do.
+        expect(await page.getByRole('button', { name: 'Drain' }).count()).toBe(0)
+        expect(await page.getByRole('button', { name: 'Rebalance' }).isDisabled()).toBe(true)
         await page.reload()
         await row.getByText('online').waitFor({ timeout: seeDeadlineMs })
         await page.getByRole('button', { name: 'Log out' }).click()
@@ -159,44 +141,16 @@ describe.skipIf(!hasBrowser)('the dashboard of a real node', () => {
     ).finally(() => guarded.stop())
   })
 
-  /** Opens the page and, at the end, wants silence from the console and from the policy. */
   async function withPage(
     look: (page: Page) => Promise<void>,
     expected?: RegExp,
     of: SkeinNode | undefined = node,
   ): Promise<void> {
-    if (browser === undefined || of === undefined) throw new Error('the node or the browser did not start')
-    const page = await browser.newPage({ viewport: { width: 1440, height: 1030 } })
-    const complaints: string[] = []
-    page.on('console', (message) => {
-      const text = message.text()
-      if (['error', 'warning'].includes(message.type()) && !expected?.test(text)) complaints.push(text)
-    })
-    page.on('pageerror', (error) => complaints.push(error.message))
-    try {
-      await serveSite(page, join(directory, 'site'))
-      await page.goto(`http://${of.self.httpAddress}/`, { timeout: seeDeadlineMs })
-      await look(page)
-    } finally {
-      await page.close()
-    }
-    // A violation of the policy is an error on the console too.
-    expect(complaints).toEqual([])
+    if (of === undefined) throw new Error('the node did not start')
+    await visit({ browser, site, url: `http://${of.self.httpAddress}/`, expected }, look)
   }
 })
 
-/** The page of this very source under the strict policy; the API stays the node's own. */
-async function serveSite(page: Page, site: string): Promise<void> {
-  await page.route(
-    (url) => !url.pathname.startsWith('/api/'),
-    async (route) => {
-      const { pathname } = new URL(route.request().url())
-      const file = pathname === '/' ? '/index.html' : pathname
-      const headers = {
-        'content-type': typeByExtension[extname(file)] ?? 'application/octet-stream',
-        'content-security-policy': strictPolicy,
-      }
-      await route.fulfill({ headers, body: await readFile(join(site, file)) })
-    },
-  )
+function shards(page: Page) {
+  return page.getByRole('listbox', { name: 'Shards' })
 }

@@ -1,0 +1,36 @@
+/** Which plan is in hand: every action that disturbs something is one of these, and is shown before it is carried out. */
+import { ActionPlan, type DisruptiveAction } from './action-plan.js'
+import { RebalancePlan } from './balance-plan.js'
+import { DrainPlan } from './drain-plan.js'
+import type { NodeJson } from './http-client.js'
+import { MigratePlan } from './migrate-plan.js'
+import type { Outcomes } from './outcomes.js'
+
+export type Plan =
+  | { readonly kind: 'migrate'; readonly name: string; readonly to: string | null }
+  | { readonly kind: 'act'; readonly name: string; readonly action: DisruptiveAction }
+  | { readonly kind: 'drain'; readonly nodeId: string }
+  | { readonly kind: 'rebalance' }
+
+interface Props {
+  readonly plan: Plan
+  readonly nodes: readonly NodeJson[]
+  readonly strategy: string
+  readonly outcomes: Outcomes
+  readonly onChanged: () => void
+  readonly onClose: () => void
+}
+
+export function PlanInHand({ plan, nodes, strategy, outcomes, onChanged, onClose }: Props) {
+  const common = { outcomes, onDone: onChanged, onClose }
+  switch (plan.kind) {
+    case 'migrate':
+      return <MigratePlan name={plan.name} to={plan.to} {...common} />
+    case 'act':
+      return <ActionPlan name={plan.name} action={plan.action} {...common} />
+    case 'drain':
+      return <DrainPlan nodeId={plan.nodeId} {...common} />
+    case 'rebalance':
+      return <RebalancePlan strategy={strategy} nodes={nodes} {...common} />
+  }
+}
