@@ -206,11 +206,15 @@ let sent = 0
 async function storeOne(node: ProcessNode, key: string): Promise<void> {
   const event = { stream: 'bench', key, id: `e${++sent}`, type: 't', payload: { n: sent } }
   const deadlineMs = performance.now() + 60_000
+  let why = ''
   while (performance.now() < deadlineMs) {
-    const answer = await publish(node.http, event, 10_000)
-    if (answer.body.results?.[0]?.status !== 'rejected') return
+    const { body, status } = await publish(node.http, event, 10_000)
+    const result = body.results?.[0]
+    if (result !== undefined && result.status !== 'rejected') return
+    why = result === undefined ? `HTTP ${status}` : JSON.stringify(result.error)
+    await sleep(5)
   }
-  throw new Error(`${event.id} was not stored for a minute`)
+  throw new Error(`${event.id} was not stored for a minute: ${why}`)
 }
 
 // --- Skein -------------------------------------------------------------------------------------------------------------
@@ -377,9 +381,10 @@ if (!isRoot) console.warn('SKIPPED: nodes as on hosts of their own: giving each 
 const etcd = await startEtcd({ members: 3, electionTimeoutMs, args: ['--pre-vote'] })
 const postgres = await PostgresServer.start()
 const etcdSide = new EtcdSide(etcd)
-const journal = postgres.url()
-const sides = [new SkeinSide('one host', etcd.url('one-host'), journal, false)]
-if (isRoot) sides.push(new SkeinSide('own hosts', etcd.url('own-hosts'), journal, true))
+// A journal belongs to one cluster.
+const journal = (schema: string): string => postgres.url(`schema=${schema}`)
+const sides = [new SkeinSide('one host', etcd.url('one-host'), journal('one_host'), false)]
+if (isRoot) sides.push(new SkeinSide('own hosts', etcd.url('own-hosts'), journal('own_hosts'), true))
 try {
   for (const side of sides) await side.cluster.start(3)
   for (let round = 1; round <= rounds; round++) {

@@ -219,10 +219,24 @@ describe('leader election', () => {
     expect(town.leader).toMatchObject({ term: 1, nodeId: null })
     expect(n1.step({ type: 'changed' }, 7_999).asked).toBeUndefined()
     expect(n1.step({ type: 'deadline' }, 8_000).asked).toBeDefined()
-    town.get('n2').step({ type: 'changed' }, 8_000)
-    town.get('n2').step({ type: 'deadline' }, 8_060).settle()
+    town.get('n2').step({ type: 'changed' }, 8_000).settle()
     n1.settle()
     expect(town.leader).toMatchObject({ term: 2, nodeId: 'n2' })
+  })
+
+  it('lets nobody wait for the one that stepped down, though it is the oldest', () => {
+    const town = settled()
+    town.get('n1').step({ type: 'step_down', reason: 'asked to' }, 5_000).settle()
+    expect(town.get('n2').step({ type: 'changed' }).asked).toBeDefined()
+    expect(town.get('n3').step({ type: 'changed' }).machine.nextDeadlineMs()).toBe(5_060)
+  })
+
+  it('waits its turn after the resignation of an older build, which does not say who resigned', () => {
+    const town = settled()
+    town.put(leaderKey, { v: 1, term: 1, node_id: null, lease: null, reason: 'asked to' })
+    town.get('n2').step({ type: 'changed' }, 5_000)
+    expect(town.get('n2').asked).toBeUndefined()
+    expect(town.get('n2').machine.nextDeadlineMs()).toBe(5_060)
   })
 
   it('is not a leader without a valid lease, even while the key names it', () => {

@@ -33,6 +33,12 @@ export function readLeader(view: StoreView): LeaderFact | undefined {
   }
 }
 
+/** Who left the seat empty; builds that do not say so leave it undefined. */
+function resignedFrom(view: StoreView): NodeId | undefined {
+  const value = view.json(leaderKey) as { resigned?: unknown } | undefined
+  return typeof value?.resigned === 'string' ? value.resigned : undefined
+}
+
 /** How this node sees a lease holder; the wiring answers from the member table. */
 export type Standing = 'well' | 'doubtful' | 'gone' | 'unfit'
 
@@ -174,13 +180,18 @@ export class LeaderElection {
     return reached * 2 >= holders.length
   }
 
-  /** Oldest boot first: everybody counts the same order, so that one tries and the others wait a moment. */
+  /** Oldest boot first: everybody counts the same order, so that one tries and the others wait a moment. Nobody waits for who resigned. */
   private rank(): number {
-    const fit = registrations(this.world.view).filter((h) => this.world.standing(h.nodeId) === 'well')
+    const { world } = this
+    const { view, nodeId } = world
+    const resigned = resignedFrom(view)
+    const fit = registrations(view).filter(
+      (h) => world.standing(h.nodeId) === 'well' && (h.nodeId !== resigned || h.nodeId === nodeId),
+    )
     fit.sort((a, b) => a.boot - b.boot)
     return Math.max(
       0,
-      fit.findIndex((h) => h.nodeId === this.world.nodeId),
+      fit.findIndex((h) => h.nodeId === nodeId),
     )
   }
 
@@ -273,7 +284,14 @@ export class LeaderElection {
             {
               type: 'put',
               key: leaderKey,
-              value: jsonEncode({ v: 1, term: guard.term, node_id: null, lease: null, reason }),
+              value: jsonEncode({
+                v: 1,
+                term: guard.term,
+                node_id: null,
+                lease: null,
+                resigned: this.world.nodeId,
+                reason,
+              }),
             },
           ],
         },
