@@ -1,7 +1,7 @@
 /** A running node: joins control, data plane, tails, consumers and views into the public API. Holds no rules of its own. */
 import { randomBytes } from 'node:crypto'
 import type { AgentAlarm } from '../core/agents/audit.js'
-import { asEpoch } from '../core/kernel/brand.js'
+import { asBootId, asEpoch } from '../core/kernel/brand.js'
 import { SkeinError } from '../core/kernel/error.js'
 import { NoteLimiter } from '../core/kernel/note-limiter.js'
 import { registrationPrefix } from '../core/kernel/registration.js'
@@ -22,6 +22,7 @@ import type { ControlToMain } from './control-messages.js'
 import { DataPlane } from './data-plane.js'
 import { checkQuery } from './event-checks.js'
 import { EventReader } from './event-reader.js'
+import { Fabric } from './fabric.js'
 import { Feed } from './feed.js'
 import type { HlcKeeper } from './hlc-keeper.js'
 import { monotonicMs } from './host-clock.js'
@@ -86,6 +87,7 @@ export interface NodeParts {
 export class RunningNode implements SkeinNode {
   readonly roster: Roster
   readonly audit: Audit
+  private readonly fabric: Fabric
   private readonly parts: NodeParts
   private readonly plane: DataPlane
   private readonly reader: EventReader
@@ -117,6 +119,17 @@ export class RunningNode implements SkeinNode {
   constructor(parts: NodeParts) {
     this.parts = parts
     this.roster = new Roster(parts.nodeId, (id) => this.running.directory.agentsOf(id))
+    const { nodeId, config, mesh, clock, log } = parts
+    this.fabric = new Fabric({
+      nodeId,
+      bootId: asBootId(parts.bootId),
+      zone: config.zone,
+      region: config.region,
+      mesh,
+      roster: this.roster,
+      clock,
+      log,
+    })
     this.ended = new Promise((resolve) => {
       this.finish = resolve
     })
@@ -229,23 +242,34 @@ export class RunningNode implements SkeinNode {
 
   // --- wiring -------------------------------------------------------------------------------------------------------
 
+  private handleFrames(): void {
+    const { fabric } = this
+    const answering = (type: number, answer: (body: Uint8Array) => Promise<Uint8Array>): void =>
+      fabric.handle(type, ({ body, reply }) => {
+        if (reply !== undefined) void answer(body).then(reply, reply)
+      })
+    fabric.handle(meshFrames.publish, ({ body, reply }) => {
+      if (reply !== undefined) this.plane.receive(body, reply)
+    })
+    answering(meshFrames.read, (body) => this.reader.answer(body))
+    for (const type of Object.values(agentFrames)) answering(type, (body) => this.running.answer(type, body))
+    answering(meshFrames.sight, async () => pack(this.sight()))
+    answering(meshFrames.audit, (body) => this.audit.answer(body))
+    fabric.handle(meshFrames.ownership, ({ from, body, reply }) =>
+      this.ownership.receive(from.nodeId, body, reply),
+    )
+    for (const type of [meshFrames.tailWanted, meshFrames.tailEvents])
+      fabric.handle(type, ({ from, body }) => this.tails.receive(from, type, body))
+  }
+
   private listen(): void {
     const { mesh, link, shared } = this.parts
-    mesh.onFrame(({ from, type, body, reply }) => {
+    this.handleFrames()
+    mesh.onFrame((frame) => {
       try {
-        if (type === meshFrames.publish && reply !== undefined) this.plane.receive(body, reply)
-        else if (type === meshFrames.read && reply !== undefined)
-          void this.reader.answer(body).then(reply, reply)
-        else if (isAgentFrame(type) && reply !== undefined)
-          void this.running.answer(type, body).then(reply, reply)
-        else if (type === meshFrames.sight && reply !== undefined) reply(pack(this.sight()))
-        else if (type === meshFrames.audit && reply !== undefined)
-          void this.audit.answer(body).then(reply, reply)
-        else if (type === meshFrames.ownership) this.ownership.receive(from.nodeId, body, reply)
-        else if (type === meshFrames.tailWanted || type === meshFrames.tailEvents)
-          this.tails.receive(from, type, body)
-        else reply?.(new SkeinError('incompatible', `frame type ${type} is unknown to this node`))
+        this.fabric.receive(frame)
       } catch (error) {
+        const { from, type, reply } = frame
         this.note('warn', 'mesh.bad_frame', { from: from.nodeId, type, detail: String(error) })
         reply?.(error instanceof Error ? error : new Error(String(error)))
       }
@@ -366,6 +390,7 @@ export class RunningNode implements SkeinNode {
     switch (message.type) {
       case 'members':
         this.roster.update(message)
+        this.fabric.membersChanged()
         break
       case 'routing':
         this.roster.leader = message.leader
@@ -820,10 +845,6 @@ export class RunningNode implements SkeinNode {
     this.instruments.close()
     this.finish(error === undefined ? { reason } : { reason, error })
   }
-}
-
-function isAgentFrame(type: number): boolean {
-  return type === agentFrames.call || type === agentFrames.ask || type === agentFrames.state
 }
 
 function newEventId(): string {
