@@ -22,8 +22,8 @@ export interface CgroupMount {
 export interface Group {
   readonly directory: string
   readonly version: 1 | 2
-  /** Where its CPU time is counted; with version 1 often another hierarchy. */
-  readonly accounting: string
+  /** Where its CPU time is counted; with version 1 often another hierarchy, in which we may not be in the group of that name. */
+  readonly accounting: string | undefined
 }
 
 export interface CpuLimit {
@@ -111,11 +111,9 @@ export function groupsOf(
     for (const directory of withParents(place.directory, place.mountPoint)) {
       const below = directory.slice(place.mountPoint.length)
       const isApart = version === 1 && accounts !== undefined
-      groups.push({
-        directory,
-        version,
-        accounting: isApart ? posix.join(accounts.mountPoint, below) : directory,
-      })
+      const accounting = isApart ? posix.join(accounts.mountPoint, below) : directory
+      const isOurs = !isApart || withParents(accounts.directory, accounts.mountPoint).includes(accounting)
+      groups.push({ directory, version, accounting: isOurs ? accounting : undefined })
     }
   }
   return groups
@@ -200,13 +198,13 @@ export class Cgroups {
     })
   }
 
-  /** CPU time that a group used so far, ms. */
+  /** CPU time that a group used so far, ms; undefined where nobody counts it. */
   cpuUsedMs({ directory, version, accounting }: Group): number | undefined {
     if (version === 2) {
       const us = parseStat(this.read(`${directory}/cpu.stat`), 'usage_usec')
       return us === undefined ? undefined : us / 1_000
     }
-    const ns = parseWhole(this.read(`${accounting}/cpuacct.usage`))
+    const ns = accounting === undefined ? undefined : parseWhole(this.read(`${accounting}/cpuacct.usage`))
     return ns === undefined ? undefined : ns / 1e6
   }
 

@@ -54,7 +54,8 @@ export class HostMeter {
     const used = process.cpuUsage(this.process)
     const acknowledged = this.shared.acknowledged
     const events = (acknowledged - this.acknowledged) >>> 0
-    const cpuPct = this.cpuPct(elapsedMs)
+    const usedMs = (used.user + used.system) / 1_000
+    const cpuPct = this.cpuPct(elapsedMs, usedMs)
     this.process = process.cpuUsage()
     this.readAtMs = nowMs
     this.acknowledged = acknowledged
@@ -68,24 +69,26 @@ export class HostMeter {
       loopDelayMs: this.shared.loopDelayMs,
       unconfirmedEvents: this.shared.unconfirmedEvents,
       process: {
-        cpuPct: elapsedMs <= 0 ? 0 : (used.user + used.system) / 10 / elapsedMs,
+        cpuPct: elapsedMs <= 0 ? 0 : (usedMs / elapsedMs) * 100,
         memoryMib: process.memoryUsage.rss() / 1_048_576,
       },
     }
     return this.last
   }
 
-  private cpuPct(elapsedMs: number): number {
+  private cpuPct(elapsedMs: number, usedMs: number): number {
     const host = this.hostTimes()
     const groups = this.groupTimes()
     let pct = 0
     if (host !== undefined && this.host !== undefined && host.all > this.host.all)
       pct = ((host.busy - this.host.busy) / (host.all - this.host.all)) * 100
     for (const { group, cpus: granted } of this.cpuLimits) {
+      if (elapsedMs <= 0) continue
       const before = this.groups.get(group.directory)
       const now = groups.get(group.directory)
-      if (before === undefined || now === undefined || elapsedMs <= 0) continue
-      pct = Math.max(pct, ((now - before) / (elapsedMs * granted)) * 100)
+      // A group that nobody accounts for (version 1, where accounting is another hierarchy) uses what we do at least.
+      const groupMs = before === undefined || now === undefined ? usedMs : now - before
+      pct = Math.max(pct, (groupMs / (elapsedMs * granted)) * 100)
     }
     this.host = host
     this.groups = groups

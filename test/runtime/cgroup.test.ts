@@ -102,6 +102,12 @@ describe('control groups', () => {
     ])
   })
 
+  it('does not take the accounts of a group of that name, in which we are not, for ours', () => {
+    const elsewhere = hybridFiles['/proc/self/cgroup']?.replace('cpuacct:/api', 'cpuacct:/other') as string
+    const groups = new Cgroups(reader({ ...hybridFiles, '/proc/self/cgroup': elsewhere }))
+    expect(groups.cpuLimits().map((l) => [l.cpus, groups.cpuUsedMs(l.group)])).toEqual([[2, undefined]])
+  })
+
   it('in a namespace of its own the root shows the limits of the container', () => {
     const groups = new Cgroups(
       reader({

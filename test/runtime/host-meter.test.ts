@@ -1,7 +1,7 @@
 /** What a node says of its use of CPU and memory: of limits as a fake kernel tells them, and of this host as it is. */
 import { spawn } from 'node:child_process'
 import { once } from 'node:events'
-import { mkdirSync, rmdirSync, rmSync, writeFileSync } from 'node:fs'
+import { mkdirSync, realpathSync, rmdirSync, writeFileSync } from 'node:fs'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import { afterAll, describe, expect, it } from 'vitest'
@@ -15,23 +15,33 @@ function busyFor(atLeastMs: number): void {
   while (monotonicMs() < untilMs);
 }
 
-/** Two control groups of version 1, where this process may make any; else why not. */
-function makeGroups(): { readonly cpu: string; readonly memory: string } | string {
+interface Groups {
+  readonly cpu: string
+  /** The same as `cpu` where the host has both in one hierarchy. */
+  readonly accounting: string
+  readonly memory: string
+}
+
+/** Control groups of version 1, where this process may make any; else why not. */
+function makeGroups(): Groups | string {
   const name = `skein-test-${process.pid}`
-  const cpu = `/sys/fs/cgroup/cpu/${name}`
-  const memory = `/sys/fs/cgroup/memory/${name}`
+  const made: string[] = []
+  const make = (hierarchy: string): string => {
+    const directory = join(realpathSync(`/sys/fs/cgroup/${hierarchy}`), name)
+    if (!made.includes(directory)) mkdirSync(directory)
+    made.push(directory)
+    return directory
+  }
   try {
-    mkdirSync(cpu)
-    mkdirSync(memory)
-    return { cpu, memory }
+    return { cpu: make('cpu'), accounting: make('cpuacct'), memory: make('memory') }
   } catch (error) {
-    rmSync(cpu, { recursive: true, force: true })
+    for (const directory of new Set(made)) rmdirSync(directory)
     return String(error)
   }
 }
 const groups = makeGroups()
 afterAll(() => {
-  if (typeof groups !== 'string') for (const group of Object.values(groups)) rmdirSync(group)
+  if (typeof groups !== 'string') for (const group of new Set(Object.values(groups))) rmdirSync(group)
 })
 
 describe('a host meter', () => {
@@ -97,11 +107,12 @@ describe('a host meter', () => {
     expect(memoryPct).toBeLessThanOrEqual(100)
   })
 
-  it.skipIf(typeof groups === 'string')(
-    `sees the limits of a real control group${typeof groups === 'string' ? `; none can be made here: ${groups}` : ''}`,
-    async () => {
-      const { cpu, memory } = groups as { cpu: string; memory: string }
-      writeFileSync(join(cpu, 'cpu.cfs_quota_us'), '20000')
+  it.skipIf(typeof groups === 'string').each(['accounted for', 'not accounted for'])(
+    `sees the limits of a real control group whose CPU time is %s${typeof groups === 'string' ? `; none can be made here: ${groups}` : ''}`,
+    async (how) => {
+      const { cpu, accounting, memory } = groups as Groups
+      const quotaCpus = 0.2
+      writeFileSync(join(cpu, 'cpu.cfs_quota_us'), String(quotaCpus * 100_000))
       writeFileSync(join(memory, 'memory.limit_in_bytes'), String(512 * 1_048_576))
       const child = spawn(
         process.execPath,
@@ -111,7 +122,8 @@ describe('a host meter', () => {
         },
       )
       const exited = once(child, 'exit')
-      for (const group of [cpu, memory]) writeFileSync(join(group, 'cgroup.procs'), String(child.pid))
+      for (const group of [cpu, memory, ...(how === 'accounted for' ? [accounting] : [])])
+        writeFileSync(join(group, 'cgroup.procs'), String(child.pid))
       let out = ''
       child.stdout.on('data', (chunk) => {
         out += chunk
@@ -119,8 +131,10 @@ describe('a host meter', () => {
       child.stdin.end('measure\n')
       expect((await exited)[0]).toBe(0)
       const { cpuPct, memoryPct, process: own } = JSON.parse(out)
-      // Its fifth of a CPU is used up, and 200 of its 512 MiB at least.
-      expect(cpuPct).toBeGreaterThan(80)
+      // It is alone in its group: what it burnt, on however crowded a host, is what the group used of its quota.
+      const ownOfQuotaPct = Math.min(100, own.cpuPct / quotaCpus)
+      expect(own.cpuPct).toBeGreaterThan(0)
+      expect(cpuPct / ownOfQuotaPct).toBeCloseTo(1, 0.7)
       expect(memoryPct).toBeGreaterThan(200 / 5.12)
       expect(own.memoryMib).toBeGreaterThan(200)
     },
