@@ -49,7 +49,6 @@ class Line {
   private pauses = 0
   private hint: string | null = null
   private abort = new AbortController()
-  usedAtMs = 0
 
   constructor(world: CallerWorld, name: string, id: number) {
     this.world = world
@@ -62,7 +61,6 @@ class Line {
   }
 
   call(method: string, args: Uint8Array, timeoutMs: number): Promise<Uint8Array> {
-    this.usedAtMs = this.world.nowMs()
     if (this.pending.length >= pendingMax)
       return Promise.reject(
         new SkeinError('overloaded', `${pendingMax} calls of this node wait for agent "${this.name}"`, {
@@ -273,7 +271,8 @@ class Line {
 }
 
 const linesMax = 10_000
-const idleMs = 600_000
+/** Let go at a time, so that not every new line looks for one. */
+const forgottenAtOnce = 100
 
 export class AgentCaller {
   private readonly world: CallerWorld
@@ -289,6 +288,12 @@ export class AgentCaller {
     let line = this.lines.get(name)
     if (line === undefined) {
       if (this.lines.size >= linesMax) this.forget()
+      if (this.lines.size >= linesMax)
+        return Promise.reject(
+          new SkeinError('overloaded', `calls of this node to ${linesMax} agents are not answered yet`, {
+            retryable: true,
+          }),
+        )
       line = new Line(this.world, name, ++this.lineIds)
     } else this.lines.delete(name)
     // Least lately used first.
@@ -301,9 +306,13 @@ export class AgentCaller {
     this.lines.clear()
   }
 
+  /** Those that have nothing to wait for, the least lately used first. */
   private forget(): void {
-    const nowMs = this.world.nowMs()
-    for (const [name, line] of this.lines)
-      if (line.isIdle && nowMs - line.usedAtMs >= idleMs) this.lines.delete(name)
+    let left = forgottenAtOnce
+    for (const [name, line] of this.lines) {
+      if (!line.isIdle) continue
+      this.lines.delete(name)
+      if (--left === 0) return
+    }
   }
 }

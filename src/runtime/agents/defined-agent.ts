@@ -209,11 +209,8 @@ export class DefinedAgent {
       else this.early.push(call)
       return
     }
-    if (this.paused) {
-      settle({ kind: 'error', error: new SkeinError('conflict', `agent "${this.name}" is paused`) })
-      return
-    }
-    switch (this.ledger.check(frame, this.enqueued.get(frame.caller) ?? 0)) {
+    const enqueued = this.enqueued.get(frame.caller) ?? 0
+    switch (this.ledger.check(frame, enqueued)) {
       case 'gap':
         settle(this.again('a call before it has not come yet'))
         return
@@ -223,11 +220,14 @@ export class DefinedAgent {
       case 'new':
         break
     }
-    const enqueued = this.enqueued.get(frame.caller) ?? 0
     if (frame.seq <= enqueued) {
       // It waits in the queue already: both get the one answer.
       const key = `${frame.caller} ${frame.seq}`
       this.repeats.set(key, [...(this.repeats.get(key) ?? []), call])
+      return
+    }
+    if (this.paused) {
+      settle({ kind: 'error', error: new SkeinError('conflict', `agent "${this.name}" is paused`) })
       return
     }
     if (this.queue.length >= queueMax) {

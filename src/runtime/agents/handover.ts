@@ -9,6 +9,7 @@ import type { HandedState } from './defined-agent.js'
 
 const pieceBytes = 256 * 1024
 const asideBytesMax = 256 * 1024 * 1024
+const asideMax = 10_000
 const asideForMs = 60_000
 
 /** Which pieces of a state there are, and what the whole is. */
@@ -71,10 +72,12 @@ export class Handovers {
 
   /** The state with that token, once. */
   take(name: string, token: string): HandedState | undefined {
+    this.sweep()
     const found = this.aside.get(name)
     if (found === undefined || token === '') return undefined
     const { offer, pieces } = found
     if (pieces.some((p) => p === undefined)) return undefined
+    if ((pieces as Uint8Array[]).reduce((sum, p) => sum + p.length, 0) !== offer.bytes) return undefined
     const bytes = new Uint8Array(offer.bytes)
     let at = 0
     for (const piece of pieces as Uint8Array[]) {
@@ -89,13 +92,22 @@ export class Handovers {
 
   private offered(head: unknown[], first: readonly Uint8Array[]): number[] {
     const [name, epoch, seq, bytes, digests] = head as [string, number, number, number, string[]]
-    if (typeof name !== 'string' || !Array.isArray(digests) || !(bytes >= 0)) throw malformed()
+    const isSound =
+      typeof name === 'string' &&
+      Number.isSafeInteger(bytes) &&
+      bytes >= 0 &&
+      Array.isArray(digests) &&
+      digests.length === Math.max(1, Math.ceil(bytes / pieceBytes)) &&
+      Array.isArray(first)
+    if (!isSound) throw malformed()
     this.sweep()
-    let held = 0
-    for (const a of this.aside.values()) held += a.offer.bytes
-    if (held + bytes > asideBytesMax)
-      throw new SkeinError('overloaded', `states of ${held} bytes wait here already`, { retryable: true })
     const before = this.aside.get(name)
+    let held = 0
+    for (const a of this.aside.values()) if (a !== before) held += a.offer.bytes
+    if (held + bytes > asideBytesMax || (before === undefined && this.aside.size >= asideMax))
+      throw new SkeinError('overloaded', `${this.aside.size} states of ${held} bytes wait here already`, {
+        retryable: true,
+      })
     const known = new Map<string, Uint8Array>()
     before?.offer.digests.forEach((d, i) => {
       const piece = before.pieces[i]

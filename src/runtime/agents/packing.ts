@@ -3,6 +3,10 @@ import { Packr } from 'msgpackr'
 import { SkeinError } from '../../core/kernel/error.js'
 
 const packr = new Packr({ useRecords: false, structuredClone: true, moreTypes: true })
+// Of itself the packer writes nothing in its place, and what somebody believes to be kept is gone.
+;(packr as Packr & { writeFunction: () => never }).writeFunction = () => {
+  throw new TypeError('a function is no data')
+}
 
 /** Throws `invalid_argument` for what cannot be sent (functions, handles). */
 export function packData(value: unknown, what: string): Uint8Array {
