@@ -59,6 +59,15 @@ export const nodeSchema = named(
     load_average: z.number(),
     process_cpu: z.number().nullable(),
     process_memory_mib: z.number().nullable(),
+    /** Round trips between two nodes: the distance of their places, and both heights and adjustments. */
+    network_position: z
+      .object({
+        place_ms: z.array(z.number()),
+        height_ms: z.number(),
+        adjustment_ms: z.number(),
+        error: z.number(),
+      })
+      .nullable(),
     services: z.array(z.string()),
     labels: z.record(z.string(), z.string()),
     zone: z.string(),

@@ -78,6 +78,15 @@ export function nodeJson(node: NodeView, nowMs: number): NodeJson {
     load_average: rounded(node.loadAverage),
     process_cpu: node.processCpu === null ? null : rounded(node.processCpu),
     process_memory_mib: node.processMemoryMib === null ? null : rounded(node.processMemoryMib),
+    network_position:
+      node.coordinate === null
+        ? null
+        : {
+            place_ms: node.coordinate.place.map(rounded),
+            height_ms: rounded(node.coordinate.height),
+            adjustment_ms: rounded(node.coordinate.adjustment),
+            error: rounded(node.coordinate.error),
+          },
     services: [...node.services],
     labels: node.labels,
     zone: node.zone,

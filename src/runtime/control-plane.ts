@@ -385,8 +385,7 @@ export class ControlPlane {
   private snapshot(): void {
     const { machine } = this
     if (machine === undefined || this.closed) return
-    const telemetry = this.meter.read()
-    this.feedMembership({ type: 'telemetry', telemetry })
+    this.feedMembership({ type: 'telemetry', telemetry: this.meter.read() })
     const nowMs = monotonicMs()
     const wallMs = Date.now()
     const members = [...machine.membership.table.entries.values()].map((entry): MemberSnapshot => {
@@ -399,7 +398,7 @@ export class ControlPlane {
         lastSeenMs: isSelf ? wallMs : entry.heardAtMs === 0 ? 0 : wallMs - (nowMs - entry.heardAtMs),
         rttMs: entry.rttMs,
         skewMs: entry.skewMs,
-        telemetry: isSelf ? telemetry : entry.telemetry,
+        telemetry: machine.membership.seen(entry.record.nodeId)?.telemetry ?? entry.telemetry,
         evicted: registration !== undefined && machine.view.kv(evictionKey(registration.lease)) !== undefined,
         draining: machine.isDraining(entry.record.nodeId),
         trust: machine.agents.trust.of(entry.record.nodeId, nowMs),

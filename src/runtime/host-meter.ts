@@ -7,7 +7,7 @@
  */
 import { readFileSync, statfsSync } from 'node:fs'
 import { cpus, freemem, loadavg, totalmem } from 'node:os'
-import type { Telemetry } from '../core/membership/member.js'
+import type { Figures } from '../core/membership/member.js'
 import { Cgroups, type CpuLimit, type MemoryLimit, type ReadText } from './cgroup.js'
 import { monotonicMs } from './host-clock.js'
 import { type CpuTimes, parseAllowedCpus, parseCpuTimes, parseMemoryPct } from './proc-files.js'
@@ -32,7 +32,7 @@ export class HostMeter {
   private host: CpuTimes | undefined
   private groups = new Map<string, number>()
   private acknowledged = 0
-  private last: Telemetry | undefined
+  private last: Figures | undefined
 
   constructor(diskPath: string, shared: SharedState, readText: ReadText = readTextFile) {
     this.diskPath = diskPath
@@ -45,7 +45,7 @@ export class HostMeter {
   }
 
   /** Rates are since the last call that was at least half a second ago. */
-  read(): Telemetry {
+  read(): Figures {
     const nowMs = monotonicMs()
     const elapsedMs = nowMs - this.readAtMs
     if (this.last !== undefined && elapsedMs < windowMsMin)

@@ -8,6 +8,7 @@ import type { AgentsApi, BalancerApi } from './agents/api-types.js'
 export type * from './agents/api-types.js'
 
 import type { ErrorCode } from '../core/kernel/error.js'
+import type { Coordinate } from '../core/membership/coordinates.js'
 import type { Evidence, Lifecycle, MemberStatus, Role } from '../core/membership/member.js'
 
 /** A node as the answering node sees it. */
@@ -42,6 +43,8 @@ export interface NodeView {
   /** Of the process itself: percent of one CPU (more than 100 with several threads), MiB resident. Null where it did not say. */
   readonly processCpu: number | null
   readonly processMemoryMib: number | null
+  /** Where it is in the network, as it says; null where it does not. */
+  readonly coordinate: Coordinate | null
   readonly loopDelayMs: number
   /** Events of its shards that it has taken and that are not on the journal's disk yet. */
   readonly unconfirmedEvents: number

@@ -4,7 +4,12 @@ import { defaultStrategy, type Strategy } from '../core/balancing/balancer.js'
 import type { Candidate } from '../core/balancing/candidate.js'
 import type { LeaderFact } from '../core/election/leader-election.js'
 import type { NodeId } from '../core/kernel/brand.js'
-import { type ExternalRecord, externalCandidate, memberCandidate } from '../core/node/candidates.js'
+import {
+  type ExternalRecord,
+  externalCandidate,
+  memberCandidate,
+  RoundTrips,
+} from '../core/node/candidates.js'
 import type { ControlToMain, MemberSnapshot, StoreHealthView } from './control-messages.js'
 import type { LeaderView, NodeView } from './node-api.js'
 import { externalView, memberView } from './views.js'
@@ -26,10 +31,12 @@ export class Roster {
   health = 0
   strategy: Strategy = defaultStrategy
   private capacityLost = false
+  private readonly roundTrips: RoundTrips
 
   constructor(selfId: NodeId, agentsOf: (nodeId: NodeId) => number) {
     this.selfId = selfId
     this.agentsOf = agentsOf
+    this.roundTrips = new RoundTrips(selfId, (nodeId) => this.members.get(nodeId))
   }
 
   update(message: Extract<ControlToMain, { type: 'members' }>): void {
@@ -64,7 +71,7 @@ export class Roster {
   candidates(): Candidate[] {
     const nowMs = Date.now()
     const found = [...this.members.values()].map((m) => {
-      const c = memberCandidate(m, 0, this.capacityLost)
+      const c = memberCandidate(m, 0, this.capacityLost, this.roundTrips)
       return c.refusal === '' && m.draining ? { ...c, refusal: 'it is draining' } : c
     })
     for (const e of this.externals.values())

@@ -104,6 +104,7 @@ export class AgentsBench {
       cpuPct: 0,
       memoryPct: 0,
       trust: 1,
+      rttMsFrom: () => undefined,
       ...over,
     })
     this.candidates.sort((a, b) => (a.nodeId < b.nodeId ? -1 : 1))

@@ -25,6 +25,7 @@ function node(i: number, over: Partial<Candidate> = {}): Node {
     cpuPct: 0,
     memoryPct: 0,
     trust: 1,
+    rttMsFrom: () => undefined,
     ...over,
   }
 }
@@ -378,7 +379,8 @@ describe('least_loaded, least_agents, lowest_latency, same_zone', () => {
   })
 
   it('lowest_latency takes the nearest measured one, and an unmeasured one only when it must', () => {
-    const nodes = [node(0), node(1, { rttMs: 8 }), node(2, { rttMs: 2, maxAgents: 2 }), node(3, { rttMs: 5 })]
+    const away = (ms: number) => ({ rttMsFrom: () => ms })
+    const nodes = [node(0), node(1, away(8)), node(2, { ...away(2), maxAgents: 2 }), node(3, away(5))]
     expect(fill('lowest_latency', nodes, 3)).toEqual(['n0002', 'n0002', 'n0003'])
     expect(new Balancer(new Random(1)).pick('lowest_latency', [node(0)], work())?.nodeId).toBe('n0000')
   })

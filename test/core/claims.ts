@@ -62,6 +62,7 @@ export const arbitraryClaim: fc.Arbitrary<Claim> = fc.record({
 })
 
 const pct = fc.nat(100)
+const thousandths = (min: number, max: number) => fc.integer({ min, max }).map((n) => n / 1_000)
 const telemetry: fc.Arbitrary<Telemetry> = fc.record({
   cpuPct: pct,
   memoryPct: pct,
@@ -72,6 +73,15 @@ const telemetry: fc.Arbitrary<Telemetry> = fc.record({
   loopDelayMs: count,
   unconfirmedEvents: count,
   process: fc.option(fc.record({ cpuPct: count, memoryMib: count }), { nil: null }),
+  coordinate: fc.option(
+    fc.record({
+      place: fc.array(thousandths(-10_000_000, 10_000_000), { minLength: 4, maxLength: 4 }),
+      adjustment: thousandths(-10_000_000, 10_000_000),
+      height: thousandths(0, 10_000_000),
+      error: thousandths(0, 1_500),
+    }),
+    { nil: null },
+  ),
 })
 const claims = fc.array(arbitraryClaim, { maxLength: 3 })
 const numbers = fc.array(count, { maxLength: 256 })

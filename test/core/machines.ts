@@ -165,7 +165,10 @@ export class Machines {
 }
 
 function hasSections(message: MembershipMessage): boolean {
-  return (message.type === 'ping' || message.type === 'ack') && message.telemetry.process !== null
+  return (
+    (message.type === 'ping' || message.type === 'ack') &&
+    (message.telemetry.process ?? message.telemetry.coordinate) !== null
+  )
 }
 
 export const laterBoot = (id: string, boot: number): Partial<MemberRecord> => ({

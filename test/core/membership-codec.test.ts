@@ -121,6 +121,49 @@ describe('membership codec', () => {
       expect(decodeMembership(longer)).toEqual({ ok: true, message: ack({ cpuPct: 50, memoryMib: 60 }) })
     })
 
+    it('is no place where it is of another space, out of bounds or no number, and the rest still counts', () => {
+      const plain = encodeMembership(ack(null))
+      const there = { place: [1, -2, 3, 0], adjustment: -0.5, height: 4, error: 0.25 }
+      const readBack = (coordinate: Telemetry['coordinate']) => {
+        const said = { ...ack(null), telemetry: { ...noTelemetry, coordinate } } as MembershipMessage
+        const decoded = decodeMembership(encodeMembership(said))
+        return decoded.ok && decoded.message.type === 'ack' ? decoded.message.telemetry.coordinate : undefined
+      }
+      expect(readBack(there)).toEqual(there)
+      for (const wrong of [
+        { ...there, place: [1, 2, 3] },
+        { ...there, place: [1, 2, 3, 4, 5] },
+        { ...there, place: [10_001, 0, 0, 0] },
+        { ...there, adjustment: -10_001 },
+        { ...there, height: 2 ** 40 },
+        { ...there, error: 1.6 },
+      ])
+        expect(readBack(wrong)).toBeNull()
+      // Four dimensions announced, none sent; and one that goes on past its section's end.
+      expect(detailOf(Uint8Array.of(...plain, 2, 1, 4))).toBe('message ends early')
+      expect(detailOf(Uint8Array.of(...plain, 2, 9, 4, 0, 0))).toBe('message ends early')
+    })
+
+    it('leaves the room for claims in a datagram that is counted on', () => {
+      const most = 2 ** 31
+      const telemetry: Telemetry = {
+        ...noTelemetry,
+        loadCenti: most,
+        eventsPerSecond: most,
+        shardsOwned: most,
+        loopDelayMs: most,
+        unconfirmedEvents: most,
+        process: { cpuPct: most, memoryMib: most },
+        coordinate: { place: [-1e4, 1e4, -1e4, 1e4], adjustment: -1e4, height: 1e4, error: 1.5 },
+      }
+      const head = { seq: most, wallMs: 2 ** 45, telemetry, digest: most, claims: [] }
+      const id = 'ü'.repeat(32)
+      const ping = encodeMembership({ type: 'ping', ...head, target: id, health: most })
+      const lengths = [ping, encodeMembership({ type: 'ack', ...head, from: id })].map((b) => b.length)
+      // Of the 450 bytes that gossip leaves free, the seal takes some too.
+      expect(Math.max(...lengths)).toBeLessThan(250)
+    })
+
     it('is nothing for a reader that knows of no sections', () => {
       expect([...encodeMembership(ack(null))]).toEqual([1, 1, 1, 2, 110, 49, 5, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0])
     })
@@ -144,6 +187,7 @@ describe('membership codec', () => {
       loopDelayMs: 0,
       unconfirmedEvents: 0,
       process: null,
+      coordinate: null,
     }
     const decoded = decodeMembership(
       encodeMembership({ type: 'ack', seq: 1, from: 'n1', wallMs: -5, telemetry, digest: 0, claims: [] }),

@@ -11,7 +11,7 @@
  */
 
 import { type Strategy, strategies } from '../balancing/balancer.js'
-import type { Constraints } from '../balancing/candidate.js'
+import type { Constraints, Origin } from '../balancing/candidate.js'
 import { asEpoch, asLeaseId, type Epoch, type LeaseId, type NodeId } from '../kernel/brand.js'
 import type { KeyValue } from '../kernel/store-types.js'
 import { jsonDecode } from '../kernel/text.js'
@@ -78,7 +78,7 @@ export interface AgentSpec {
   /** An operator wants it moved; the leader picks a place where none is named. Serves once: an assignment made after it is its answer. */
   readonly move?: { readonly to: NodeId | null; readonly id: string }
   /** Where it was asked for. */
-  readonly origin: { readonly zone: string; readonly region: string }
+  readonly origin: Origin
   readonly createdAtMs: number
 }
 

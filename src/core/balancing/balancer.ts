@@ -26,7 +26,7 @@ export interface Scored {
   readonly reasons: readonly string[]
 }
 
-/** The farther of two unmeasured and measured nodes is the unmeasured one. */
+/** Of a node that was measured and one that was not, the latter is farther. */
 const unmeasuredMs = 1e9
 const drawsMax = 8
 
@@ -37,13 +37,33 @@ const scores: Partial<Record<Strategy, Score>> = {
   least_agents: (c) => c.agents,
   consistent: (c, work) => hash32(c.nodeId, hash32(work.name)),
   binpack: (c) => -c.agents / c.maxAgents,
-  lowest_latency: (c) => c.rttMs ?? unmeasuredMs,
+  lowest_latency: (c, work) => c.rttMsFrom(work.origin?.nodeId) ?? unmeasuredMs * (1 + distance(c, work)),
   same_zone: (c, work) => distance(c, work) * 1_000 + loadOf(c),
 }
 
 function distance(c: Candidate, { origin }: Work): number {
   if (origin === undefined || origin.zone === '' || c.zone === origin.zone) return 0
   return origin.region !== '' && c.region === origin.region ? 1 : 2
+}
+
+/** Nodes of one zone are alike until their loads differ by so much, and round trips by so much. */
+const loadMargin = 20
+const rttMarginMs = 0.5
+const rttMarginShare = 0.2
+
+/** Whether it is better there by more than measurements waver: what would only move to and fro stays. */
+export function isWorthMoving(strategy: Strategy, from: Candidate, to: Candidate, work: Work): boolean {
+  if (!isFit(from, work)) return true
+  if (strategy === 'lowest_latency') {
+    const hereMs = from.rttMsFrom(work.origin?.nodeId)
+    const thereMs = to.rttMsFrom(work.origin?.nodeId)
+    // Who was just started is not far for that.
+    if (hereMs === undefined || thereMs === undefined) return false
+    return thereMs < hereMs * (1 - rttMarginShare) - rttMarginMs
+  }
+  if (strategy === 'same_zone' && distance(from, work) === distance(to, work))
+    return loadOf(from) - loadOf(to) > loadMargin
+  return true
 }
 
 export class Balancer {

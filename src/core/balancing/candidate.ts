@@ -23,8 +23,8 @@ export interface Candidate {
   readonly memoryPct: number
   /** 0 … 1: the share of its places that a node which keeps failing is given; see `trust.ts`. */
   readonly trust: number
-  /** Round trip from where the work is asked for, ms; undefined where it was never measured. */
-  readonly rttMs?: number | undefined
+  /** Round trip from that node (from the one that chooses, where it is not known who asks), ms; undefined where nobody can tell. */
+  readonly rttMsFrom: (origin: NodeId | undefined) => number | undefined
 }
 
 /** All that is named must hold. Lists: one of them. */
@@ -37,6 +37,13 @@ export interface Constraints {
   readonly notNodes?: readonly NodeId[]
 }
 
+export interface Origin {
+  /** Not told by builds that did not measure from there. */
+  readonly nodeId?: NodeId
+  readonly zone: string
+  readonly region: string
+}
+
 export interface Work {
   /** For strategies that go by name. */
   readonly name: string
@@ -46,7 +53,7 @@ export interface Work {
   /** `process`: a node that allows exec; another: a node whose program defines that kind of agent. */
   readonly kind?: string
   /** Where it is asked for: for the strategies that prefer what is near. */
-  readonly origin?: { readonly zone: string; readonly region: string }
+  readonly origin?: Origin
 }
 
 /** Places that it may still be given, with its trust taken into account. */

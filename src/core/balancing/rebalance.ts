@@ -5,7 +5,7 @@
  * it comes to rest. Where nothing is to move, it costs a pass over the nodes, not over nodes times agents.
  */
 import type { NodeId } from '../kernel/brand.js'
-import { type Balancer, type Strategy, type ZoneUse, zoneUse } from './balancer.js'
+import { type Balancer, isWorthMoving, type Strategy, type ZoneUse, zoneUse } from './balancer.js'
 import { type Candidate, isFit, loadOf, type Work } from './candidate.js'
 
 export interface Placed {
@@ -125,8 +125,9 @@ class Planning {
       // As if it were not placed yet.
       from.agents--
       const best = this.balancer.pick(wanted, this.nodes, agent.work) as Mutable | undefined
+      const isWorthIt = best !== undefined && best !== from && isWorthMoving(wanted, from, best, agent.work)
       from.agents++
-      if (best === undefined || best === from) return undefined
+      if (!isWorthIt) return undefined
       return { to: best, why: `${wanted} puts it on ${best.nodeId}` }
     }
     const settled = this.settled.get(from) ?? new Set<string>()

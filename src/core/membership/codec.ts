@@ -8,6 +8,7 @@
 
 import { asBootId, asBootNumber, asIncarnation } from '../kernel/brand.js'
 import { ByteReader, ByteWriter, WireFault } from '../kernel/bytes.js'
+import { type Coordinate, dimensions, isCoordinate } from './coordinates.js'
 import { factsBytesMax } from './facts.js'
 import type { Claim, Lifecycle, MemberRecord, MemberStatus, Role, Telemetry } from './member.js'
 import type { MembershipMessage } from './messages.js'
@@ -199,17 +200,24 @@ function readTelemetry(r: ByteReader): Telemetry {
     loopDelayMs: r.varint(),
     unconfirmedEvents: r.varint(),
     process: null,
+    coordinate: null,
   }
 }
 
 type Carrier = Extract<MembershipMessage, { type: 'ping' | 'ack' }>
 
-const sections = { process: 1 } as const
+const sections = { process: 1, coordinate: 2 } as const
 const sectionBytesMax = 256
 
 function writeSections(w: ByteWriter, { telemetry }: Carrier): void {
-  const { process } = telemetry
+  const { process, coordinate } = telemetry
   if (process !== null) writeSection(w, sections.process, [process.cpuPct, process.memoryMib].map(wholeFrom0))
+  if (coordinate === null) return
+  // Sizes in µs, the error in thousandths.
+  const { place, height, adjustment, error } = coordinate
+  const signed = [...place, adjustment].map((ms) => zigzag(ms * 1_000))
+  const unsigned = [height * 1_000, error * 1_000].map(wholeFrom0)
+  writeSection(w, sections.coordinate, [place.length, ...signed, ...unsigned])
 }
 
 function writeSection(w: ByteWriter, section: number, numbers: readonly number[]): void {
@@ -228,8 +236,27 @@ function withSections(message: MembershipMessage, r: ByteReader): MembershipMess
     const body = r.part(sectionBytesMax)
     if (section === sections.process)
       telemetry = { ...telemetry, process: { cpuPct: body.varint(), memoryMib: body.varint() } }
+    if (section === sections.coordinate) telemetry = { ...telemetry, coordinate: readCoordinate(body) }
   }
   return { ...message, telemetry }
+}
+
+/** Null where it is of another space than ours, or out of it. */
+function readCoordinate(r: ByteReader): Coordinate | null {
+  if (r.varint() !== dimensions) return null
+  const place = Array.from({ length: dimensions }, () => fromZigzag(r.varint()) / 1_000)
+  const adjustment = fromZigzag(r.varint()) / 1_000
+  const coordinate = { place, adjustment, height: r.varint() / 1_000, error: r.varint() / 1_000 }
+  return isCoordinate(coordinate) ? coordinate : null
+}
+
+function zigzag(value: number): number {
+  const whole = Math.round(value)
+  return whole < 0 ? -2 * whole - 1 : 2 * whole
+}
+
+function fromZigzag(value: number): number {
+  return value % 2 === 0 ? value / 2 : -(value + 1) / 2
 }
 
 function wholeFrom0(value: number): number {

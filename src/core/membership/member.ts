@@ -6,6 +6,7 @@
  * and only the member itself starts a new incarnation.
  */
 import type { Address, BootId, BootNumber, Incarnation, NodeId } from '../kernel/brand.js'
+import type { Coordinate } from './coordinates.js'
 
 export type MemberStatus = 'alive' | 'suspect' | 'failed' | 'left'
 export type Lifecycle = 'joining' | 'active' | 'draining' | 'leaving' | 'left'
@@ -55,7 +56,12 @@ export interface Telemetry {
     readonly cpuPct: number
     readonly memoryMib: number
   } | null
+  /** Where it is in the network; null from builds that do not say. */
+  readonly coordinate: Coordinate | null
 }
+
+/** All that a node measures of itself. */
+export type Figures = Omit<Telemetry, 'coordinate'>
 
 export const noTelemetry: Telemetry = {
   cpuPct: 0,
@@ -67,6 +73,7 @@ export const noTelemetry: Telemetry = {
   loopDelayMs: 0,
   unconfirmedEvents: 0,
   process: null,
+  coordinate: null,
 }
 
 export type EvidenceKind =

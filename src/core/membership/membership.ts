@@ -15,12 +15,14 @@ import { hash32 } from '../kernel/hash.js'
 import { type Instant, type Note, note } from '../kernel/machine.js'
 import type { Random } from '../kernel/random.js'
 import { addressTrouble } from './addresses.js'
+import { NetworkPosition } from './coordinates.js'
 import { takesSections } from './facts.js'
 import {
   type Claim,
   compareClaims,
   type Evidence,
   type EvidenceKind,
+  type Figures,
   type MemberRecord,
   type MemberStatus,
   noTelemetry,
@@ -69,7 +71,7 @@ export type MembershipInput =
       readonly type: 'set_self'
       readonly change: Partial<Pick<MemberRecord, 'lifecycle' | 'stalled' | 'cordoned' | 'facts'>>
     }
-  | { readonly type: 'telemetry'; readonly telemetry: Telemetry }
+  | { readonly type: 'telemetry'; readonly telemetry: Figures }
   /** We stood still (SIGSTOP, suspend): withhold verdicts and speak up with a new incarnation. */
   | { readonly type: 'woke' }
   /** Removed by an operator: forget that boot and all before it. */
@@ -150,7 +152,8 @@ export class Membership {
   private joinTries = 0
   private withheldUntilMs = 0
   private lastSyncAtMs = Number.NEGATIVE_INFINITY
-  private telemetry: Telemetry = noTelemetry
+  private figures: Figures = noTelemetry
+  private position = new NetworkPosition('')
   private out: MembershipEffect[] = []
   /** Lifeguard's local health score: 0 is well. */
   health = 0
@@ -181,7 +184,7 @@ export class Membership {
   /** A member with the figures that go with it; for this node, its own. */
   seen(nodeId: NodeId): Pick<MemberEntry, 'record' | 'status' | 'telemetry' | 'rttMs'> | undefined {
     const entry = this.table.get(nodeId)
-    return entry === undefined || nodeId !== this.selfId ? entry : { ...entry, telemetry: this.telemetry }
+    return entry === undefined || nodeId !== this.selfId ? entry : { ...entry, telemetry: this.telemetry() }
   }
 
   /** True while verdicts about others are withheld because we stood still ourselves. */
@@ -220,7 +223,7 @@ export class Membership {
         this.setSelf(at, input.change)
         break
       case 'telemetry':
-        this.telemetry = input.telemetry
+        this.figures = input.telemetry
         break
       case 'woke':
         this.withhold(at)
@@ -239,6 +242,7 @@ export class Membership {
 
   private start(at: Instant, self: MemberRecord, seeds: readonly Address[]): void {
     this.selfId = self.nodeId
+    this.position = new NetworkPosition(self.nodeId)
     this.started = true
     this.seeds = seeds.filter((a) => a !== self.controlAddress)
     this.apply(
@@ -630,6 +634,7 @@ export class Membership {
   private drop(entry: MemberEntry): void {
     this.table.delete(entry.record.nodeId)
     this.rumours.drop(entry.record.nodeId)
+    this.position.forget(entry.record.nodeId)
     this.out.push({
       type: 'member_changed',
       nodeId: entry.record.nodeId,
@@ -750,8 +755,7 @@ export class Membership {
     const prober = this.table.byAnyAddress(from)
     if (prober !== undefined && prober.record.nodeId !== this.selfId) {
       prober.heardAtMs = at.nowMs
-      prober.telemetry = ping.telemetry
-      prober.telemetryAtMs = at.nowMs
+      this.learn(at, prober, ping.telemetry)
       this.considerSync(at, ping.digest, prober)
     }
     if (ping.target !== this.selfId) return
@@ -774,11 +778,15 @@ export class Membership {
     })
   }
 
+  private telemetry(): Telemetry {
+    return { ...this.figures, coordinate: this.position.coordinate }
+  }
+
   /** Without what the reader does not know how to read. */
-  private telemetryFor(reader: MemberEntry | undefined, telemetry = this.telemetry): Telemetry {
+  private telemetryFor(reader: MemberEntry | undefined, telemetry = this.telemetry()): Telemetry {
     // A failed one may come back as another build.
     const takes = reader !== undefined && isReachable(reader.status) && takesSections(reader.record)
-    return takes ? telemetry : { ...telemetry, process: null }
+    return takes ? telemetry : { ...telemetry, process: null, coordinate: null }
   }
 
   private takeAck(at: Instant, ack: Extract<MembershipMessage, { type: 'ack' }>): void {
@@ -809,10 +817,21 @@ export class Membership {
     if (!probe.indirectSent) {
       entry.rttMs = entry.rttMs === 0 ? rttMs : entry.rttMs * 0.8 + rttMs * 0.2
       entry.skewMs = ack.wallMs + rttMs / 2 - at.wallMs
+      if (ack.telemetry.coordinate !== null) this.position.observe(ack.from, ack.telemetry.coordinate, rttMs)
     }
-    entry.telemetry = ack.telemetry
-    entry.telemetryAtMs = at.nowMs
+    this.learn(at, entry, ack.telemetry)
     this.considerSync(at, ack.digest, entry)
+  }
+
+  private learn(at: Instant, entry: MemberEntry, heard: Telemetry): void {
+    // What came through a node that cannot pass it on is still as it was.
+    const { process, coordinate } = entry.telemetry
+    entry.telemetry = {
+      ...heard,
+      process: heard.process ?? process,
+      coordinate: heard.coordinate ?? coordinate,
+    }
+    entry.telemetryAtMs = at.nowMs
   }
 
   private probesDue(at: Instant): void {

@@ -95,7 +95,11 @@ export class MemberTable {
       entry.lostAtMs = 0
     }
     if (claim.status !== 'suspect') entry.confirmers.clear()
-    if (rebooted) entry.telemetryAtMs = 0
+    if (rebooted) {
+      entry.telemetryAtMs = 0
+      // Not every build says these.
+      entry.telemetry = { ...entry.telemetry, process: null, coordinate: null }
+    }
     this.account(entry)
     return { kind: 'changed', entry, before }
   }

@@ -22,6 +22,7 @@ import {
   externalPrefix,
   memberCandidate,
   offerKey,
+  RoundTrips,
   readOffer,
 } from './candidates.js'
 
@@ -81,10 +82,12 @@ export class AgentPlane {
     NodeId,
     { readonly record: ExternalRecord; readonly rev: bigint; readonly seenMs: number }
   >()
+  private readonly roundTrips: RoundTrips
   private nowMs = 0
 
   constructor(world: AgentPlaneWorld, options: AgentPlaneOptions, random: Random) {
     this.world = world
+    this.roundTrips = new RoundTrips(world.nodeId, (nodeId) => world.member(nodeId))
     this.trust = new Trust(options.trust)
     this.table.onChange((name) => this.changed.add(name))
     this.host = new AgentHost({
@@ -190,7 +193,7 @@ export class AgentPlane {
         offer: readOffer(world.view.json(offerKey(nodeId))),
       }
       const draining = world.isDraining(nodeId)
-      const c = memberCandidate(seen, this.coordinator.agentsOf(lease), lost)
+      const c = memberCandidate(seen, this.coordinator.agentsOf(lease), lost, this.roundTrips)
       found.push({
         ...c,
         lease,

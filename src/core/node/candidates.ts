@@ -1,6 +1,7 @@
 /** From what is known of a member to what the balancer needs. The same on the leader, which places, and on any node that asks or explains. */
 import type { Candidate } from '../balancing/candidate.js'
 import type { NodeId } from '../kernel/brand.js'
+import { estimateMs } from '../membership/coordinates.js'
 import { factsOf } from '../membership/facts.js'
 import type { MemberRecord, MemberStatus, Telemetry } from '../membership/member.js'
 
@@ -40,6 +41,33 @@ export const externalPrefix = 'external/'
 export const externalUnhealthyMs = 90_000
 export const externalOfflineMs = 180_000
 
+type Sight = (nodeId: NodeId) => Pick<MemberSeen, 'telemetry' | 'rttMs'> | undefined
+
+/**
+ * Round trips between any two nodes, as one node knows them: what it measured where it is one of the two, else by where both say they are. A node
+ * that was never heard of is nowhere.
+ */
+export class RoundTrips {
+  private readonly selfId: NodeId
+  private readonly seen: Sight
+
+  constructor(selfId: NodeId, seen: Sight) {
+    this.selfId = selfId
+    this.seen = seen
+  }
+
+  between(from: NodeId | undefined, to: NodeId): number | undefined {
+    const a = from ?? this.selfId
+    if (a === to) return 0
+    const there = this.seen(to)
+    const here = this.seen(a)
+    if (here === undefined || there === undefined) return undefined
+    if (a === this.selfId && there.rttMs > 0) return there.rttMs
+    if (to === this.selfId && here.rttMs > 0) return here.rttMs
+    return estimateMs(here.telemetry.coordinate, there.telemetry.coordinate)
+  }
+}
+
 export interface MemberSeen {
   readonly record: MemberRecord
   readonly status: MemberStatus
@@ -51,7 +79,12 @@ export interface MemberSeen {
 }
 
 /** `capacityLost`: some worker failed, or none is left; only then standbys are enlisted. */
-export function memberCandidate(m: MemberSeen, agents: number, capacityLost: boolean): Candidate {
+export function memberCandidate(
+  m: MemberSeen,
+  agents: number,
+  capacityLost: boolean,
+  roundTrips: RoundTrips,
+): Candidate {
   const { record, telemetry } = m
   const facts = factsOf(record)
   return {
@@ -70,7 +103,7 @@ export function memberCandidate(m: MemberSeen, agents: number, capacityLost: boo
     cpuPct: telemetry.cpuPct,
     memoryPct: telemetry.memoryPct,
     trust: m.trust,
-    rttMs: m.rttMs === 0 ? undefined : m.rttMs,
+    rttMsFrom: (origin) => roundTrips.between(origin, record.nodeId),
   }
 }
 
@@ -97,7 +130,7 @@ export function externalCandidate(e: ExternalRecord, silentMs: number, agents: n
     cpuPct: e.cpu_usage,
     memoryPct: e.memory_usage,
     trust: 1,
-    rttMs: undefined,
+    rttMsFrom: () => undefined,
   }
 }
 

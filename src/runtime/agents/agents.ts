@@ -14,7 +14,7 @@ import {
 } from '../../core/agents/records.js'
 import { type AgentEntry, endOf, isActive } from '../../core/agents/table.js'
 import { Balancer, parseStrategy, type Strategy, strategies } from '../../core/balancing/balancer.js'
-import { type Candidate, loadOf, whyNot } from '../../core/balancing/candidate.js'
+import { type Candidate, loadOf, type Origin, whyNot } from '../../core/balancing/candidate.js'
 import { planMoves } from '../../core/balancing/rebalance.js'
 import { asEpoch, type LeaseId, type NodeId } from '../../core/kernel/brand.js'
 import { isSkeinError, SkeinError } from '../../core/kernel/error.js'
@@ -315,7 +315,7 @@ export class Agents {
   private async create(input: AgentInput): Promise<AgentView> {
     const { world } = this
     this.checkOpen()
-    const spec = specOf(input, { zone: world.zone, region: world.region }, Date.now())
+    const spec = specOf(input, this.origin(), Date.now())
     const { name } = spec
     if (this.directory.get(name) !== undefined) throw this.taken(name)
     if (spec.kind === 'process' && !world.candidates().some((c) => c.allowsExec || c.kind === 'external'))
@@ -465,11 +465,10 @@ export class Agents {
       },
       select: (query = {}) => {
         const services = [...(query.services ?? []), ...(query.service === undefined ? [] : [query.service])]
-        const { zone, region } = this.world
         const work = {
           name: query.name ?? '',
           services,
-          origin: { zone, region },
+          origin: this.origin(),
           ...(query.constraints === undefined ? {} : { constraints: query.constraints }),
           ...(query.kind === undefined ? {} : { kind: query.kind }),
         }
@@ -486,6 +485,11 @@ export class Agents {
         return moves
       },
     }
+  }
+
+  private origin(): Origin {
+    const { nodeId, zone, region } = this.world
+    return { nodeId, zone, region }
   }
 
   private candidates(): Candidate[] {
