@@ -49,6 +49,7 @@ import { Operations } from './operations.js'
 import { Ownership } from './ownership.js'
 import { pause } from './pause.js'
 import { publishChecked, settled } from './publishing.js'
+import { RegistryLink } from './registry-link.js'
 import { Retention } from './retention.js'
 import { Roster } from './roster.js'
 import type { SharedState } from './shared-state.js'
@@ -88,6 +89,7 @@ export class RunningNode implements SkeinNode {
   readonly roster: Roster
   readonly audit: Audit
   private readonly fabric: Fabric
+  private readonly rows: RegistryLink
   private readonly parts: NodeParts
   private readonly plane: DataPlane
   private readonly reader: EventReader
@@ -130,6 +132,7 @@ export class RunningNode implements SkeinNode {
       clock,
       log,
     })
+    this.rows = new RegistryLink(this.fabric)
     this.ended = new Promise((resolve) => {
       this.finish = resolve
     })
@@ -837,6 +840,7 @@ export class RunningNode implements SkeinNode {
     this.tails.close()
     this.ownership.close()
     this.operations.close()
+    this.rows.close()
     this.running.close()
     await this.running.stopServing('lost')
     this.plane.close()
