@@ -173,7 +173,8 @@ const faults = {
   },
   clock_jump: (n, node) => {
     node.wallOffsetMs += n.cluster.scheduler.random.between(-3_000, 3_000)
-    node.lastFaultMs = n.cluster.scheduler.nowMs
+    // It may be paused, and stay so for longer.
+    node.lastFaultMs = Math.max(node.lastFaultMs, n.cluster.scheduler.nowMs)
   },
   clock_drift: (_, node) => {
     node.wallOffsetMs += 20

@@ -82,8 +82,8 @@ export const mutations: readonly Mutation[] = [
   {
     name: 'a member that is accused does not refute',
     file: 'src/core/membership/membership.ts',
-    find: "const accused = claim.status === 'suspect' || claim.status === 'failed'",
-    replace: 'const accused = false',
+    find: 'compareClaims(claim, me) <= 0) return',
+    replace: "compareClaims(claim, me) <= 0 || claim.status !== 'alive') return",
     faults: 'pause,bad_wire,short_loss',
     minutes: 4,
   },
