@@ -2,6 +2,7 @@
 import { describe, expect, it } from 'vitest'
 import { checkHistory, type Rule } from '../../tools/prove/lib/check-history.js'
 import type {
+  FaultRecord,
   HistoryRecord,
   MapRecord,
   OpRecord,
@@ -18,7 +19,10 @@ const endMs = 32_000
 function good(): HistoryRecord[] {
   const records: HistoryRecord[] = [
     { k: 'meta', nodes, ttlMs: 5_000, backMsMax: 5_000 },
-    { k: 'fault', name: 'n3 is cut off', t0: cutMs, t1: healMs, t2: healMs + 50, minority: ['n3'] },
+    {
+      ...{ k: 'fault', name: 'n3 is cut off', minority: ['n3'] },
+      ...{ began: cutMs - 20, t0: cutMs, t1: healMs, t2: healMs + 50 },
+    } as FaultRecord,
   ]
   const stored: [string, string, number, number, number][] = []
   const offsets = [0, 0]
@@ -238,6 +242,19 @@ describe('the checker of histories', () => {
     expect(rulesOf(withOp(id, { out: 'duplicate', shard: 0, offset: 0 }))).not.toContain(
       'minority-acknowledged',
     )
+  })
+
+  it('holds nothing against the last fault that the next one does in the making', () => {
+    const flaps: FaultRecord = {
+      ...{ k: 'fault', name: 'the link of n2 flaps', minority: [] },
+      ...{ began: 27_000, t0: 31_000, t1: 31_001, t2: 31_002 },
+    }
+    const records = [...good(), flaps].map((r) =>
+      r.k === 'status' && r.t0 > flaps.began && r.t0 < flaps.t2 ? { ...r, healthy: 1 } : r,
+    )
+    const { violations, figures } = checkHistory(records)
+    expect(violations).toEqual([])
+    expect(figures.back.map(({ ms }) => ms < 1_000)).toEqual([true, true])
   })
 
   it('judges nothing by what it cannot know', () => {

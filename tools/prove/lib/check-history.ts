@@ -357,7 +357,7 @@ class Checker {
   /** After the heal, and until the next fault: from when on each node had its lease, a leader, all its peers, and acknowledged. */
   private returns(): { fault: string; ms: number; node: string }[] {
     return this.faults.map((fault, i) => {
-      const untilMs = this.faults[i + 1]?.t0 ?? Number.POSITIVE_INFINITY
+      const untilMs = this.faults[i + 1]?.began ?? Number.POSITIVE_INFINITY
       let last = { fault: fault.name, ms: 0, node: '' }
       for (const node of this.nodes) {
         const after = this.statuses.filter((s) => s.n === node && s.t0 >= fault.t2 && s.t1 < untilMs)

@@ -44,6 +44,8 @@ export interface MapRecord {
 export interface FaultRecord {
   readonly k: 'fault'
   readonly name: string
+  /** When its making began; a flapping link takes its time. */
+  readonly began: number
   /** It was complete from t0 until t1, and gone at t2. */
   readonly t0: number
   readonly t1: number

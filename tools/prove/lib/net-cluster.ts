@@ -245,6 +245,7 @@ export class NetCluster {
     minority: readonly string[],
     fault: { readonly begin: () => Promise<void> | void; readonly ms: number; readonly undo?: () => void },
   ): Promise<void> {
+    const began = nowMs()
     await fault.begin()
     const t0 = nowMs()
     await sleep(fault.ms)
@@ -252,7 +253,7 @@ export class NetCluster {
     fault.undo?.()
     this.lab.heal()
     const t2 = nowMs()
-    this.note({ k: 'fault', name, t0, t1, t2, minority })
+    this.note({ k: 'fault', name, began, t0, t1, t2, minority })
     await this.allWell(30_000, t2)
     const acknowledges = (name: string) =>
       this.records.some((r) => r.k === 'op' && r.n === name && r.t0 > t2 && r.shard !== undefined)
