@@ -161,11 +161,13 @@ export class AgentsBench {
     return this.table.get(name)
   }
 
-  /** The view hears of all that was written. */
-  watch(): void {
+  /** The view hears of all that was written, or of so many transactions of it. */
+  watch(transactions = Number.POSITIVE_INFINITY): void {
+    let left = transactions
     for (let next = this.view.rev + 1n; next <= this.state.rev; ) {
       const page = this.state.readPage('', next)
       for (const batch of page.batches) {
+        if (--left < 0) return
         this.view.apply(batch)
         this.table.apply(batch)
       }

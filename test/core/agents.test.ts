@@ -626,6 +626,25 @@ describe('the host', () => {
     expect(bench.said.filter((e) => e.type === 'agent_handed')).toEqual([])
   })
 
+  it('goes on when its view learns late, and bit by bit, of what its hand-over was refused for', () => {
+    const bench = handingOver()
+    bench.candidate('n2').refusal = 'it is draining'
+    bench.step()
+    // The leader is quicker, and somebody writes something else after it.
+    bench.asked.reverse()
+    bench.answer()
+    bench.put('other', 1)
+    bench.answer()
+    bench.nowMs += 100
+    bench.step()
+    for (let transaction = 0; transaction < 2; transaction++) {
+      bench.watch(1)
+      bench.step()
+    }
+    bench.pass(500)
+    expect(bench.starts('a')).toHaveLength(2)
+  })
+
   it('begins to stop when renewals fail, and goes on under the same epoch when they succeed again', () => {
     const bench = running()
     bench.fadeAtMs = bench.nowMs + 100

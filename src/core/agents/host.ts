@@ -238,7 +238,11 @@ export class AgentHost {
         if (spec.generation > h.generation) this.stop(h, 'moved', null)
         else this.out.push({ type: 'agent_spec', name: h.name, epoch: h.epoch, spec })
       }
-    } else if (h.phase === 'stopped' && this.world.viewRev() >= h.waitRev) this.afterStop(at, h, entry, mine)
+    } else if (h.phase === 'stopped') {
+      if (this.world.viewRev() >= h.waitRev) this.afterStop(at, h, entry, mine)
+      // What the view still lacks may be about other names: nobody would say that this one can be looked at.
+      else this.deadlines.set('retry', at.nowMs + retryMs)
+    }
   }
 
   /** Taken from us, or handed on, or the whole assignment is gone. */
