@@ -115,7 +115,7 @@ export class RunningNode implements SkeinNode {
   private onActive: () => void = () => {}
   private onFailed: (error: Error) => void = () => {}
   readonly ended: SkeinNode['ended']
-  /** Resolves at the first moment this node is an active member; rejects if it may not be one. */
+  /** Resolves at the first moment this node is a member, active or drained; rejects if it may not be one. */
   readonly active: Promise<void>
 
   constructor(parts: NodeParts) {
@@ -401,7 +401,8 @@ export class RunningNode implements SkeinNode {
         this.plane.routing(message.map)
         this.ownership.routing(message.map)
         this.leadership.update(message.leads && message.leader !== null ? message.leader.term : null)
-        if (message.lifecycle === 'active') this.onActive()
+        // One that was told to drain before it was started again is a member too, and stays empty.
+        if (message.lifecycle === 'active' || message.lifecycle === 'draining') this.onActive()
         break
       case 'feed':
         this.instruments.countFeed(message.event)
