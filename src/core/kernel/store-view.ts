@@ -14,6 +14,8 @@ interface Cached {
 
 export class StoreView {
   private readonly keys = new Map<string, Cached>()
+  /** Keys by their first part, `nodes/` …: whoever asks for a few must not pay for a hundred thousand of another kind. */
+  private readonly kinds = new Map<string, Set<string>>()
   /** Deletes seen, so that an older put that comes late does not bring a key back. Cleared by `reset`. */
   private readonly deletedAt = new Map<string, Revision>()
   rev: Revision = 0n
@@ -23,8 +25,9 @@ export class StoreView {
   reset(kvs: readonly KeyValue[], rev: Revision): void {
     if (this.synced && rev < this.rev) return
     this.keys.clear()
+    this.kinds.clear()
     this.deletedAt.clear()
-    for (const kv of kvs) this.keys.set(kv.key, { kv, parsed: undefined, isParsed: false })
+    for (const kv of kvs) this.keep(kv)
     this.rev = rev
     this.synced = true
   }
@@ -42,12 +45,29 @@ export class StoreView {
     if (known !== undefined && known.kv.modRev >= kv.modRev) return
     const gone = this.deletedAt.get(kv.key)
     if (gone !== undefined && gone >= kv.modRev) return
-    this.keys.set(kv.key, { kv, parsed: undefined, isParsed: false })
+    this.keep(kv)
+  }
+
+  private keep(kv: KeyValue): void {
+    const { key } = kv
+    if (!this.keys.has(key)) {
+      const kind = kindOf(key)
+      const of = this.kinds.get(kind)
+      if (of === undefined) this.kinds.set(kind, new Set([key]))
+      else of.add(key)
+    }
+    this.keys.set(key, { kv, parsed: undefined, isParsed: false })
   }
 
   private remove(key: string, rev: Revision): void {
     const known = this.keys.get(key)
-    if (known !== undefined && known.kv.modRev <= rev) this.keys.delete(key)
+    if (known !== undefined && known.kv.modRev <= rev) {
+      this.keys.delete(key)
+      const kind = kindOf(key)
+      const of = this.kinds.get(kind)
+      of?.delete(key)
+      if (of?.size === 0) this.kinds.delete(kind)
+    }
     if (this.deletedAt.size > 10_000) this.deletedAt.clear()
     this.deletedAt.set(key, rev)
   }
@@ -75,7 +95,15 @@ export class StoreView {
   /** Keys under a prefix, in no particular order. */
   under(prefix: string): string[] {
     const found: string[] = []
-    for (const key of this.keys.keys()) if (key.startsWith(prefix)) found.push(key)
+    const kind = kindOf(prefix)
+    const keys = kind.endsWith('/') ? (this.kinds.get(kind) ?? none) : this.keys.keys()
+    for (const key of keys) if (key.startsWith(prefix)) found.push(key)
     return found
   }
+}
+
+const none: ReadonlySet<string> = new Set()
+
+function kindOf(key: string): string {
+  return key.slice(0, key.indexOf('/') + 1) || key
 }
