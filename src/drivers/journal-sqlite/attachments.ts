@@ -33,6 +33,10 @@ export class Attachments {
     for (let i = 0; i < aliasesMax; i++) this.#free.push(`f${i}`)
   }
 
+  get hasRoom(): boolean {
+    return this.#free.length > 0
+  }
+
   /** The alias under which the file is known until `detach`. `pragmas` are run for it, `name = value` each. */
   attach(path: string, pragmas: readonly string[]): string {
     const alias = this.#free.pop()

@@ -43,7 +43,7 @@ import { type IdPage, readEvents, recentIdsPage } from './scan.js'
 
 export interface EngineOptions {
   readonly directory: string
-  /** Other leases' files held open for reading, 1 to 10. */
+  /** Other leases' files held open for reading, at least 1. */
   readonly readersMax: number
 }
 
@@ -66,7 +66,8 @@ const rowsPerTrimMax = 512
 export class JournalEngine {
   readonly #options: EngineOptions
   #writing = new Attachments(false)
-  readonly #reading = new Attachments(true)
+  /** As many connections as the readers need. */
+  readonly #reading: Attachments[] = []
   /** In order of use, the latest last. */
   readonly #readers = new Map<LeaseId, LeaseDatabase>()
   /** What was found broken, by file, for `health`. */
@@ -116,7 +117,7 @@ export class JournalEngine {
     this.closeLease()
     for (const lease of [...this.#readers.keys()]) this.#closeReader(lease)
     this.#writing.close()
-    this.#reading.close()
+    for (const connection of this.#reading.splice(0)) connection.close()
   }
 
   /** One result per append, null where it is durable. Throws only a busy error: then nothing was done. */
@@ -476,9 +477,17 @@ export class JournalEngine {
     this.#readers.delete(lease)
     if (known === undefined && !exists(pathOf(this.#options.directory, lease))) return undefined
     if (known === undefined) this.#makeRoom()
-    const file = known ?? LeaseDatabase.openReader(this.#reading, this.#options.directory, lease)
+    const file = known ?? LeaseDatabase.openReader(this.#readingWithRoom(), this.#options.directory, lease)
     this.#readers.set(lease, file)
     return file
+  }
+
+  #readingWithRoom(): Attachments {
+    const found = this.#reading.find((connection) => connection.hasRoom)
+    if (found !== undefined) return found
+    const added = new Attachments(true)
+    this.#reading.push(added)
+    return added
   }
 
   #makeRoom(): void {

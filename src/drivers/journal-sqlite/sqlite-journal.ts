@@ -60,7 +60,10 @@ export interface SqliteJournalOptions {
   readonly commitBytesMax?: number
   /** Calls other than appends and saves that may wait; over it `overloaded`. Default 1,000. */
   readonly callsMax?: number
-  /** Files of other leases held open for reading, 1 to 10. Default 8. */
+  /**
+   * Files of other leases held open for reading, at least 1; three descriptors each. Whoever takes shards over or reads states of agents looks at
+   * all files of late: with fewer than these, each is opened again for each. Default 64.
+   */
   readonly readersMax?: number
 }
 
@@ -100,7 +103,7 @@ export class SqliteJournal implements Journal {
   }
 
   async #start(): Promise<void> {
-    const { directory, readersMax = 8, thread = 'worker' } = this.#options
+    const { directory, readersMax = 64, thread = 'worker' } = this.#options
     const {
       queueEventsMax = 20_000,
       queueBytesMax = 64 * 1024 * 1024,
