@@ -14,6 +14,7 @@ const coreFolders = [
   ['agents', 'balancing'],
   'processing',
   'registry',
+  'services',
   'routing',
   'wire',
 ].map((entry) => {
@@ -147,7 +148,7 @@ module.exports = {
       name: 'no-dev-dependency-ships',
       severity: 'error',
       from: { path: '^src/' },
-      to: { dependencyTypes: ['npm-dev'], dependencyTypesNot: ['type-only'] },
+      to: { dependencyTypes: ['npm-dev'], dependencyTypesNot: ['type-only', 'npm-peer'] },
     },
   ],
   options: {

@@ -39,6 +39,7 @@ import { makeLog } from './log.js'
 import { RunningNode } from './node.js'
 import type { NodeConfig, SkeinNode } from './node-api.js'
 import { presets } from './presets.js'
+import { Tracing } from './services/tracing.js'
 import { SharedState } from './shared-state.js'
 
 export { version }
@@ -107,6 +108,7 @@ export async function createNode(partial: Partial<NodeConfig> = {}): Promise<Ske
 
 async function start(config: NodeConfig, undo: (() => Promise<unknown> | unknown)[]): Promise<SkeinNode> {
   const modules = await loadModules(config.load)
+  const tracing = await Tracing.load()
   const mirrors = config.mirror.map((text) => makeMirror(text, config.mirrorTokenFile))
   const identity = openIdentity(config.dataDir, config.nodeId, makeLifeLocks())
   undo.push(() => {
@@ -169,6 +171,7 @@ async function start(config: NodeConfig, undo: (() => Promise<unknown> | unknown
     config,
     nodeId,
     version,
+    tracing,
     shared,
     journal,
     mesh,

@@ -4,8 +4,10 @@
  */
 import type { Epoch, NodeId, ShardId } from '../core/kernel/brand.js'
 import type { AgentsApi, BalancerApi } from './agents/api-types.js'
+import type { NamesApi, ServicesApi } from './services/api-types.js'
 
 export type * from './agents/api-types.js'
+export type * from './services/api-types.js'
 
 import type { ErrorCode } from '../core/kernel/error.js'
 import type { Coordinate } from '../core/membership/coordinates.js'
@@ -363,6 +365,8 @@ export interface SkeinNode extends AsyncDisposable {
   }
   readonly agents: AgentsApi
   readonly balancer: BalancerApi
+  readonly services: ServicesApi
+  readonly names: NamesApi
   readonly leader: {
     get(): LeaderView | null
     /** Makes this node the leader. */

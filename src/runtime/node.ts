@@ -52,6 +52,9 @@ import { publishChecked, settled } from './publishing.js'
 import { RegistryLink } from './registry-link.js'
 import { Retention } from './retention.js'
 import { Roster } from './roster.js'
+import { Names } from './services/names.js'
+import { Services } from './services/services.js'
+import type { Tracing } from './services/tracing.js'
 import type { SharedState } from './shared-state.js'
 import { Tails } from './tails.js'
 import { peerStatus } from './views.js'
@@ -76,6 +79,7 @@ export interface NodeParts {
   readonly link: ControlLink
   readonly bootId: string
   readonly makeProcesses: () => AgentProcesses
+  readonly tracing: Tracing
   readonly log: (
     level: 'debug' | 'info' | 'warn' | 'error',
     event: string,
@@ -90,6 +94,8 @@ export class RunningNode implements SkeinNode {
   readonly audit: Audit
   private readonly fabric: Fabric
   private readonly rows: RegistryLink
+  private readonly offered: Services
+  private readonly named: Names
   private readonly parts: NodeParts
   private readonly plane: DataPlane
   private readonly reader: EventReader
@@ -133,6 +139,21 @@ export class RunningNode implements SkeinNode {
       log,
     })
     this.rows = new RegistryLink(this.fabric)
+    const { fabric, rows } = this
+    this.offered = new Services({
+      fabric,
+      rows,
+      candidates: () => this.roster.candidates(),
+      tracing: parts.tracing,
+    })
+    this.named = new Names({
+      fabric,
+      rows,
+      provider: this.offered.provider,
+      caller: this.offered.caller,
+      currentLease: () => this.plane.currentLease(),
+      transact: (transaction) => parts.link.call('transact', transaction),
+    })
     this.ended = new Promise((resolve) => {
       this.finish = resolve
     })
@@ -444,6 +465,7 @@ export class RunningNode implements SkeinNode {
       case 'stop_serving':
         this.leadership.end()
         this.plane.stopServing(message.reason)
+        this.named.leaseLost()
         this.quiet = this.running.stopServing(message.reason === 'leaving' ? 'leaving' : 'lost')
         break
       case 'relinquish':
@@ -596,6 +618,14 @@ export class RunningNode implements SkeinNode {
 
   get balancer(): SkeinNode['balancer'] {
     return this.running.balancer
+  }
+
+  get services(): SkeinNode['services'] {
+    return this.offered.api
+  }
+
+  get names(): SkeinNode['names'] {
+    return this.named.api
   }
 
   get clock(): SkeinNode['clock'] {
@@ -821,7 +851,7 @@ export class RunningNode implements SkeinNode {
       this.onStopped = resolve
     })
     const { link, log } = this.parts
-    await Promise.all([...this.consumers].map((c) => c.stop()))
+    await Promise.all([...[...this.consumers].map((c) => c.stop()), this.offered.drain(deadlineMs)])
     try {
       await link.call('command', { type: 'leave', reason, deadlineMs })
       // The drain has its own deadline inside; this one is for a store that does not answer.
