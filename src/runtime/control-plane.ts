@@ -413,7 +413,7 @@ export class ControlPlane {
       type: 'members',
       members,
       externals,
-      capacityLost: machine.capacityLost(),
+      capacityLost: machine.capacityLost,
       strategy: machine.agents.strategy,
       store: { driver: info.driver, identity: info.identity, ...this.link.health },
       health: machine.membership.health,

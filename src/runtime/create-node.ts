@@ -308,10 +308,11 @@ interface SetupFacts {
 }
 
 /** Errors: `bad_config` where peers would not read it. */
-function factsText({ maxAgents, services, labels }: NodeConfig): string {
+function factsText({ maxAgents, role, services, labels }: NodeConfig): string {
   const facts: MemberFacts = {
     hostname: hostname(),
-    max_agents: maxAgents,
+    // It has no places, whatever its configuration says: the cluster's capacity is not made of them.
+    max_agents: role === 'replica' ? 0 : maxAgents,
     services,
     labels,
     sections: 1,
@@ -358,6 +359,7 @@ function controlSetup(config: NodeConfig, facts: SetupFacts): ControlSetup {
       proveUnknownAfterMs: 300,
       aloneAfterMs: 1_000,
       moveOffStalledMs: 2_000,
+      standbyReliefMs: timing.standbyReliefMs,
       drainDeadlineMs: config.drainDeadlineMs,
     },
     peerAddress: facts.peerAddress,

@@ -8,6 +8,8 @@ export interface Timing {
   /** The set of nodes must stand still so long before live owners are asked to give shards up, ms. */
   readonly settleMs: number
   readonly evictAfterMs: number
+  /** No worker must have been missing for so long before standbys give back what they took, ms. */
+  readonly standbyReliefMs: number
 }
 
 const lan: Timing = {
@@ -15,6 +17,7 @@ const lan: Timing = {
   lease: { ttlMs: 5_000, renewIntervalMs: 1_000, wallGapMsMax: 500 },
   settleMs: 1_000,
   evictAfterMs: 1_000,
+  standbyReliefMs: 10_000,
 }
 
 export const presets: Readonly<Record<'local' | 'lan' | 'wan', Timing>> = {
@@ -24,6 +27,7 @@ export const presets: Readonly<Record<'local' | 'lan' | 'wan', Timing>> = {
     lease: { ...lan.lease, ttlMs: 3_000, renewIntervalMs: 600 },
     settleMs: 300,
     evictAfterMs: 500,
+    standbyReliefMs: 3_000,
   },
   lan,
   wan: {
@@ -38,5 +42,6 @@ export const presets: Readonly<Record<'local' | 'lan' | 'wan', Timing>> = {
     lease: { ...lan.lease, ttlMs: 15_000, renewIntervalMs: 3_000 },
     settleMs: 5_000,
     evictAfterMs: 4_000,
+    standbyReliefMs: 30_000,
   },
 }

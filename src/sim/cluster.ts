@@ -141,6 +141,7 @@ export class SimCluster {
       proveUnknownAfterMs: 300,
       aloneAfterMs: 1_000,
       moveOffStalledMs: 2_000,
+      standbyReliefMs: 10_000,
       drainDeadlineMs: 30_000,
     }
   }

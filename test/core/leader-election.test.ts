@@ -31,8 +31,8 @@ class Town {
     return this.candidates.get(id) as Candidate
   }
 
-  register(id: string): void {
-    this.put(registrationKey(id), { boot: Number(this.rev) + 1 }, `lease-${id}`)
+  register(id: string, role = 'worker'): void {
+    this.put(registrationKey(id), { boot: Number(this.rev) + 1, role }, `lease-${id}`)
   }
 
   put(key: string, value: unknown, lease?: string): void {
@@ -83,6 +83,7 @@ class Candidate {
   readonly standings = new Map<string, Standing>()
   readonly goneSince = new Map<string, number>()
   holdsLease = true
+  isRelieved = false
   effects: readonly ElectionEffect[] = []
   readonly machine: LeaderElection
   private readonly town: Town
@@ -94,6 +95,7 @@ class Candidate {
       nodeId: id,
       lease: () => (this.holdsLease ? asLeaseId(`lease-${id}`) : null),
       standing: (other) => this.standings.get(other) ?? 'well',
+      isRelieved: () => this.isRelieved,
       goneSinceMs: (other) => this.goneSince.get(other),
     })
   }
@@ -237,6 +239,32 @@ describe('leader election', () => {
     town.get('n2').step({ type: 'changed' }, 5_000)
     expect(town.get('n2').asked).toBeUndefined()
     expect(town.get('n2').machine.nextDeadlineMs()).toBe(5_060)
+  })
+
+  it('gives the lead up once it is relieved, and asks again when the store did not answer', () => {
+    const town = settled()
+    const n1 = town.get('n1')
+    n1.isRelieved = true
+    expect(n1.step({ type: 'changed' }, 5_000).asked).toBeDefined()
+    expect(n1.step({ type: 'changed' }, 5_001).asked).toBeUndefined()
+    n1.step({
+      type: 'store_done',
+      tag: 'leader.resign',
+      reply: { ok: false, code: 'store_unavailable', detail: 'away', retryable: true } as never,
+    })
+    expect(n1.step({ type: 'deadline' }, 5_100).settle().leads).toBe(false)
+    expect(town.leader).toMatchObject({ term: 1, nodeId: null })
+    town.get('n2').step({ type: 'changed' }).settle()
+    expect(town.leader).toMatchObject({ term: 2, nodeId: 'n2' })
+  })
+
+  it('lets workers try before standbys, whoever is older', () => {
+    const town = settled()
+    town.register('n2', 'standby')
+    town.register('n3')
+    for (const id of ['n2', 'n3']) town.get(id).seesGone('n1', 6_000)
+    expect(town.get('n2').asked).toBeUndefined()
+    expect(town.get('n3').asked).toBeDefined()
   })
 
   it('is not a leader without a valid lease, even while the key names it', () => {

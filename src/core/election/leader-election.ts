@@ -50,6 +50,8 @@ export interface ElectionWorld {
   standing(nodeId: NodeId): Standing
   /** Monotonic time at which this node began to see that one as gone. */
   goneSinceMs(nodeId: NodeId): number | undefined
+  /** We should lead no longer, and somebody else could. */
+  isRelieved(): boolean
 }
 
 export interface ElectionOptions {
@@ -88,6 +90,8 @@ export class LeaderElection {
   private writtenRev = 0n
   /** When we first saw the present holder of the seat. */
   private seen = { modRev: 0n, atMs: 0 }
+  /** The tenure that we gave up and that the view still shows. */
+  private yielded = 0n
   private promoting = false
   private heldOff = false
   private out: ElectionEffect[] = []
@@ -141,6 +145,10 @@ export class LeaderElection {
     if (this.guard(at.nowMs) !== null) {
       this.deadlines.clear('campaign')
       this.watchIsolation(at)
+      if (this.yielded !== modRev && this.deadlines.get('retry') === undefined && this.world.isRelieved()) {
+        this.yielded = modRev
+        this.resign(at, 'a standby is relieved')
+      }
       return
     }
     this.deadlines.clear('isolated')
@@ -180,7 +188,7 @@ export class LeaderElection {
     return reached * 2 >= holders.length
   }
 
-  /** Oldest boot first: everybody counts the same order, so that one tries and the others wait a moment. Nobody waits for who resigned. */
+  /** Workers before standbys, then the oldest boot first: everybody counts the same order, so that one tries and the others wait a moment. Nobody waits for who resigned. */
   private rank(): number {
     const { world } = this
     const { view, nodeId } = world
@@ -188,7 +196,7 @@ export class LeaderElection {
     const fit = registrations(view).filter(
       (h) => world.standing(h.nodeId) === 'well' && (h.nodeId !== resigned || h.nodeId === nodeId),
     )
-    fit.sort((a, b) => a.boot - b.boot)
+    fit.sort((a, b) => Number(a.role === 'standby') - Number(b.role === 'standby') || a.boot - b.boot)
     return Math.max(
       0,
       fit.findIndex((h) => h.nodeId === nodeId),
@@ -244,6 +252,7 @@ export class LeaderElection {
 
   private storeDone(at: Instant, reply: StoreReply): void {
     this.asking = false
+    if (!reply.ok) this.yielded = 0n
     if (reply.ok && reply.op === 'txn') {
       // Not again before the watch has told of what this reply knows: our own write, or that of whoever was faster.
       const rev = reply.result.ok ? reply.result.rev : (reply.result.results[0]?.kv?.modRev ?? 0n)

@@ -38,6 +38,7 @@ import { readShardMap } from '../sharding/shard-map.js'
 import { AgentPlane } from './agent-plane.js'
 import { type Offer, offerKey } from './candidates.js'
 import type { Command, NodeEffect, NodeInput, NodeOptions } from './node-types.js'
+import { StandbyCall } from './standby-call.js'
 
 /** Removed by an operator: that boot and all before it are forgotten. */
 export const removedPrefix = 'removed/'
@@ -59,6 +60,7 @@ export class NodeMachine {
   readonly coordinator: ShardCoordinator
   readonly holder: ShardHolder
   readonly agents: AgentPlane
+  private readonly standbys: StandbyCall
   readonly options: NodeOptions
   private readonly deadlines = new Deadlines<DeadlineName>()
   private out: NodeEffect[] = []
@@ -105,9 +107,18 @@ export class NodeMachine {
       lease: (nowMs: number) => (this.lease.isValid(nowMs) ? this.lease.lease : null),
       standing: (nodeId: NodeId) => this.standing(nodeId),
       goneSinceMs: (nodeId: NodeId) => this.goneSinceMs(nodeId),
+      isRelieved: () => this.isRelieved(),
       guard: (nowMs: number) => this.election.guard(nowMs),
       candidates: () => this.shardCandidates(),
     }
+    this.standbys = new StandbyCall(
+      {
+        view: this.view,
+        members: () => this.membership.table.entries.values(),
+        standsStill: (record) => this.standsStill(record),
+      },
+      options.standbyReliefMs,
+    )
     this.election = new LeaderElection(world, options.election)
     this.coordinator = new ShardCoordinator(world, options.coordinator)
     this.holder = new ShardHolder(world)
@@ -121,7 +132,7 @@ export class NodeMachine {
         fadeAtMs: () => this.lease.fadeAtMs,
         member: (nodeId) => this.membership.seen(nodeId),
         isDraining: (nodeId) => this.isDraining(nodeId),
-        capacityLost: () => this.capacityLost(),
+        capacityLost: () => this.capacityLost,
       },
       options.agents,
       random,
@@ -136,6 +147,7 @@ export class NodeMachine {
       this.coordinator.nextDeadlineMs(),
       this.holder.nextDeadlineMs(),
       this.agents.nextDeadlineMs(),
+      this.standbys.nextDeadlineMs(),
       this.deadlines.nextMs(),
     )
   }
@@ -459,18 +471,20 @@ export class NodeMachine {
 
   /** Workers own and lead; standbys do while capacity is lost; replicas never. */
   private isEnlisted(role: string): boolean {
-    return role === 'worker' || (role === 'standby' && this.capacityLost())
+    return role === 'worker' || (role === 'standby' && this.capacityLost)
   }
 
-  /** Some worker failed, or there is none. One that left on purpose is not missed. */
-  capacityLost(): boolean {
-    let workers = 0
-    for (const { record, status } of this.membership.table.entries.values()) {
-      if (record.role !== 'worker') continue
-      if (status === 'failed') return true
-      if (status !== 'left' && record.lifecycle === 'active') workers++
-    }
-    return workers === 0
+  get capacityLost(): boolean {
+    return this.standbys.isOn
+  }
+
+  /** Leads in the stead of workers, and one of them could again. */
+  private isRelieved(): boolean {
+    const { role, nodeId } = this.options
+    return (
+      !this.isEnlisted(role) &&
+      registrations(this.view).some((r) => r.nodeId !== nodeId && this.standing(r.nodeId) === 'well')
+    )
   }
 
   private goneSinceMs(nodeId: NodeId): number | undefined {
@@ -586,9 +600,7 @@ export class NodeMachine {
       const entry = this.membership.table.get(r.nodeId)
       const evicted = this.view.kv(evictionKey(r.lease)) !== undefined
       const lifecycle = isSelf ? this.lifecycle : entry?.record.lifecycle
-      const stalled =
-        entry?.record.stalled === true &&
-        this.lastNowMs - this.stalledSince(entry.record.nodeId) >= this.options.moveOffStalledMs
+      const stalled = entry !== undefined && this.standsStill(entry.record)
       const mayOwn =
         !evicted &&
         lifecycle === 'active' &&
@@ -603,6 +615,10 @@ export class NodeMachine {
   }
 
   private readonly stalledAt = new Map<NodeId, number>()
+
+  private standsStill({ nodeId, stalled }: MemberRecord): boolean {
+    return stalled && this.lastNowMs - this.stalledSince(nodeId) >= this.options.moveOffStalledMs
+  }
 
   private stalledSince(nodeId: NodeId): number {
     return this.stalledAt.get(nodeId) ?? this.lastNowMs
@@ -636,7 +652,9 @@ export class NodeMachine {
         this.finish(id, true, '')
         break
       case 'promote':
-        if (this.options.role === 'replica') this.finish(id, false, `a ${this.options.role} never leads`)
+        if (this.options.role === 'replica') this.finish(id, false, 'a replica never leads')
+        else if (!this.isEnlisted(this.options.role))
+          this.finish(id, false, 'a standby leads only while a worker is missing')
         else {
           this.promotions.push(id)
           this.emitElection(this.election.step(at, { type: 'promote' }))
@@ -838,10 +856,12 @@ export class NodeMachine {
       this.coordinator.nextDeadlineMs(),
       this.holder.nextDeadlineMs(),
       this.agents.nextDeadlineMs(),
+      this.standbys.nextDeadlineMs(),
     )
     if (!this.dirty && due > at.nowMs) return
     this.dirty = false
     this.noteStalls(at)
+    this.standbys.look(at.nowMs)
     this.runLifecycle(at)
     this.emitElection(this.election.step(at, { type: 'changed' }))
     this.emit(this.coordinator.step(at, { type: 'changed' }))

@@ -49,6 +49,8 @@ export interface NodeOptions {
   readonly aloneAfterMs: number
   /** Shards leave a node whose main thread stood still for this long, ms. */
   readonly moveOffStalledMs: number
+  /** Standbys give back what they took when no worker has been missing for this long, ms. Shorter: a worker that flaps moves everything each time. */
+  readonly standbyReliefMs: number
   readonly drainDeadlineMs: number
 }
 
