@@ -8,5 +8,6 @@ export {
 } from './runtime/agents/definition.js'
 export { createNode, version } from './runtime/create-node.js'
 export type * from './runtime/node-api.js'
+export { defineProcessor } from './runtime/processing/definition.js'
 export { defineService } from './runtime/services/contract.js'
 export { ServiceError } from './runtime/services/service-error.js'

@@ -318,6 +318,15 @@ export const options: readonly Option[] = [
     doc: 'agents this node takes at most, as others are told; 0 for none. Too many: it is given more than it can run; too few: it stands idle',
   },
   {
+    key: 'maxSpawned',
+    flag: 'max-spawned',
+    kind: 'integer',
+    min: 0,
+    max: 100_000,
+    default: 100,
+    doc: 'processors this node runs at a time, spawned or helping with a stream; over it spawns go elsewhere or are refused as overloaded. Too many: they starve each other; too few: it stands idle',
+  },
+  {
     key: 'allowExec',
     flag: 'allow-exec',
     kind: 'boolean',

@@ -35,6 +35,7 @@ const statusByCode: Readonly<Record<ErrorCode, number>> = {
   method_not_allowed: 405,
   no_leader: 503,
   no_owner: 503,
+  node_down: 504,
   node_id_in_use: 409,
   not_found: 404,
   outcome_unknown: 504,

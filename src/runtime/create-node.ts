@@ -70,6 +70,7 @@ export function withDefaults(config: Partial<NodeConfig>): NodeConfig {
     role: 'worker',
     services: [],
     maxAgents: 100,
+    maxSpawned: 100,
     allowExec: false,
     load: [],
     rebalance: 'auto',
@@ -189,8 +190,10 @@ async function start(config: NodeConfig, undo: (() => Promise<unknown> | unknown
     shutDown: () => unwind(undo),
   })
   const running = node
-  for (const { definitions } of modules)
+  for (const { definitions, processors } of modules) {
     for (const definition of definitions) running.agents.define(definition)
+    for (const processor of processors) running.processors.register(processor)
+  }
   const httpAddress = config.http ? await serveHttp(config, advertised, running, credentials, log, undo) : ''
 
   const early: ControlToMain[] = []

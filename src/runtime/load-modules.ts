@@ -3,10 +3,12 @@ import { isAbsolute, resolve } from 'node:path'
 import { pathToFileURL } from 'node:url'
 import { SkeinError } from '../core/kernel/error.js'
 import { type AgentDefinition, definitionsOf } from './agents/definition.js'
-import type { SkeinNode } from './node-api.js'
+import type { AnyProcessor, SkeinNode } from './node-api.js'
+import { processorsOf } from './processing/definition.js'
 
 export interface LoadedModule {
   readonly definitions: readonly AgentDefinition[]
+  readonly processors: readonly AnyProcessor[]
   /** Once the node is a member. */
   setup(node: SkeinNode): Promise<void>
 }
@@ -32,17 +34,19 @@ async function loadModule(name: string): Promise<LoadedModule> {
     )
   }
   const definitions = definitionsOf(module)
+  const processors = processorsOf(module)
   const { setup } = module
-  if (definitions.length === 0 && typeof setup !== 'function')
+  if (definitions.length === 0 && processors.length === 0 && typeof setup !== 'function')
     throw new SkeinError(
       'bad_config',
-      `--load ${name}: it exports neither agents (defineAgent) nor a function setup(node)`,
+      `--load ${name}: it exports neither agents (defineAgent) nor processors (defineProcessor) nor a function setup(node)`,
       {
         details: { field: 'load' },
       },
     )
   return {
     definitions,
+    processors,
     setup: async (node) => {
       if (typeof setup === 'function') await (setup as (node: SkeinNode) => unknown)(node)
     },

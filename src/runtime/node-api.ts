@@ -7,11 +7,13 @@ import type { AgentsApi, BalancerApi } from './agents/api-types.js'
 import type { NamesApi, ServicesApi } from './services/api-types.js'
 
 export type * from './agents/api-types.js'
+export type * from './processing/api-types.js'
 export type * from './services/api-types.js'
 
 import type { ErrorCode } from '../core/kernel/error.js'
 import type { Coordinate } from '../core/membership/coordinates.js'
 import type { Evidence, Lifecycle, MemberStatus, Role } from '../core/membership/member.js'
+import type { ProcessorsApi, SpawnApi } from './processing/api-types.js'
 
 /** A node as the answering node sees it. */
 export interface NodeView {
@@ -322,7 +324,7 @@ export interface Metrics {
   readonly contentType: string
 }
 
-export interface SkeinNode extends AsyncDisposable {
+export interface SkeinNode extends AsyncDisposable, SpawnApi {
   readonly self: NodeView
   readonly members: {
     list(): readonly NodeView[]
@@ -364,6 +366,7 @@ export interface SkeinNode extends AsyncDisposable {
     ): { stop(): Promise<void> }
   }
   readonly agents: AgentsApi
+  readonly processors: ProcessorsApi
   readonly balancer: BalancerApi
   readonly services: ServicesApi
   readonly names: NamesApi
@@ -492,6 +495,8 @@ export interface NodeConfig {
   readonly role: Role
   readonly services: readonly string[]
   readonly maxAgents: number
+  /** Processors that it runs at a time. */
+  readonly maxSpawned: number
   /** Run processes for whoever may create agents. */
   readonly allowExec: boolean
   /** Modules that define agents, or export `setup(node)`. */

@@ -48,6 +48,7 @@ import type {
 import { Operations } from './operations.js'
 import { Ownership } from './ownership.js'
 import { pause } from './pause.js'
+import { Processing, type ShardListener } from './processing/processing.js'
 import { publishChecked, settled } from './publishing.js'
 import { RegistryLink } from './registry-link.js'
 import { Retention } from './retention.js'
@@ -108,7 +109,8 @@ export class RunningNode implements SkeinNode {
   private readonly mirrors: Mirror[] = []
   private readonly ownership: Ownership
   private readonly instruments: Instruments
-  private readonly consumers = new Set<Consumer>()
+  private readonly consumers = new Set<ShardListener>()
+  private readonly processing: Processing
   private readonly streams = new Set<string>()
   private formatLevel = 1
   private readonly timers: NodeJS.Timeout[] = []
@@ -249,6 +251,20 @@ export class RunningNode implements SkeinNode {
       makeProcesses: parts.makeProcesses,
       log: parts.log,
     })
+    this.processing = new Processing({
+      fabric: this.fabric,
+      rows: this.rows,
+      plane: this.plane,
+      journal: parts.journal,
+      pause,
+      note: parts.log,
+      runningMax: config.maxSpawned,
+      candidates: () => this.roster.candidates(),
+      strategy: () => this.roster.strategy,
+      hasLeft: (id, bootId) => this.roster.hasLeft(id, bootId),
+      epochOfShard: (shard) => this.plane.shardMap[shard]?.epoch ?? 0,
+    })
+    this.consumers.add(this.processing)
     this.running.directory.onChange((name) => {
       const at = this.running.directory.owner(name)
       if (at !== undefined) this.ownership.assigned(name, asEpoch(at.epoch), at.lease)
@@ -616,6 +632,22 @@ export class RunningNode implements SkeinNode {
     return this.running.api
   }
 
+  get processors(): SkeinNode['processors'] {
+    return this.processing.processors
+  }
+
+  get spawn(): SkeinNode['spawn'] {
+    return this.processing.spawn
+  }
+
+  get monitor(): SkeinNode['monitor'] {
+    return this.processing.monitor
+  }
+
+  get link(): SkeinNode['link'] {
+    return this.processing.link
+  }
+
   get balancer(): SkeinNode['balancer'] {
     return this.running.balancer
   }
@@ -871,6 +903,7 @@ export class RunningNode implements SkeinNode {
     this.tails.close()
     this.ownership.close()
     this.operations.close()
+    this.processing.close()
     this.rows.close()
     this.running.close()
     await this.running.stopServing('lost')

@@ -87,6 +87,12 @@ export class Roster {
     return this.members.get(nodeId)?.record.peerAddress
   }
 
+  /** That process said goodbye, as far as is known. */
+  hasLeft(nodeId: NodeId, bootId: string): boolean {
+    const member = this.members.get(nodeId)
+    return member?.record.bootId === bootId && member.status === 'left'
+  }
+
   /** Of members that answer, without this node. */
   reachable(): { readonly nodeId: NodeId; readonly address: string }[] {
     return [...this.members.values()]

@@ -30,6 +30,7 @@ export type ErrorCode =
   | 'method_not_allowed'
   | 'no_leader'
   | 'no_owner'
+  | 'node_down'
   | 'node_id_in_use'
   | 'not_found'
   | 'outcome_unknown'

@@ -60,6 +60,8 @@ export class Dealer<E extends Dealt> {
   /** Not done yet, in order of offset. */
   private readonly items = new Map<number, Item<E>>()
   private readonly lent = new Map<number, Lent<E>>()
+  /** Failed, and waiting. */
+  private readonly delayed = new Set<Item<E>>()
   private scannedTo: number
   private lentEvents = 0
   private heldBytes = 0
@@ -88,8 +90,9 @@ export class Dealer<E extends Dealt> {
     return this.items.size - this.lentEvents
   }
 
-  get lentBatches(): number {
-    return this.lent.size
+  /** Of a batch that is lent now; 0 for another. */
+  sizeOf(id: number): number {
+    return this.lent.get(id)?.events.length ?? 0
   }
 
   /** Not done yet, waiting or lent. */
@@ -107,20 +110,31 @@ export class Dealer<E extends Dealt> {
     this.scannedTo = Math.max(this.scannedTo, scannedTo)
   }
 
-  /** The next batch for that processor, lent from now on; undefined when there is nothing that it may have. */
-  take(nowMs: number, processor: string, eventsMax: number): Batch<E> | undefined {
+  /**
+   * The next batch for that processor, lent from now on; undefined when there is nothing that it may have. `leaseMs` infinite: to a processor in the very
+   * process of the dealer, which stands still when that does.
+   */
+  take(
+    nowMs: number,
+    processor: string,
+    eventsMax: number,
+    leaseMs = this.options.leaseMs,
+  ): Batch<E> | undefined {
     this.expire(nowMs)
     const picked = this.pick(nowMs, Math.min(eventsMax, this.options.batchMax))
     if (picked.length === 0) return undefined
     const id = this.nextId()
-    for (const item of picked) item.batch = id
+    for (const item of picked) {
+      item.batch = id
+      this.delayed.delete(item)
+    }
     const batch: Lent<E> = {
       id,
       events: picked.map((item) => item.event),
       failures: picked[0]?.failures ?? 0,
       processor,
       sinceMs: nowMs,
-      deadlineMs: nowMs + this.options.leaseMs,
+      deadlineMs: nowMs + leaseMs,
     }
     this.lent.set(id, batch)
     this.lentEvents += picked.length
@@ -184,6 +198,7 @@ export class Dealer<E extends Dealt> {
       item.batch = waiting
       item.notBeforeMs = nowMs + Math.min(retryMaxMs, retryMinMs * 2 ** Math.min(item.failures, 20))
       item.failures++
+      this.delayed.add(item)
     }
     return true
   }
@@ -211,8 +226,7 @@ export class Dealer<E extends Dealt> {
   nextDeadlineMs(): number {
     let next = Number.POSITIVE_INFINITY
     for (const batch of this.lent.values()) next = Math.min(next, batch.deadlineMs)
-    for (const item of this.items.values())
-      if (item.batch === waiting && item.notBeforeMs > 0) next = Math.min(next, item.notBeforeMs)
+    for (const { notBeforeMs } of this.delayed) next = Math.min(next, notBeforeMs)
     return next
   }
 
