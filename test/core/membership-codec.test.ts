@@ -21,6 +21,14 @@ const detailOf = (bytes: Uint8Array) => {
 }
 
 describe('membership codec', () => {
+  it.each([Number.POSITIVE_INFINITY, Number.NaN, -1, 2 ** 53])('does not write %d, nor for ever', (error) => {
+    const coordinate = { place: [0, 0, 0, 0], height: 0, adjustment: 0, error }
+    const telemetry: Telemetry = { ...noTelemetry, coordinate }
+    expect(() =>
+      encodeMembership({ ...gossip(), type: 'ack', seq: error, wallMs: 0, telemetry } as never),
+    ).toThrow(/is no varint/)
+  })
+
   for (const [type, messages] of Object.entries(arbitraryMessages)) {
     it(`carries every ${type}, Unicode ids included, and returns it as it was`, () => {
       fc.assert(

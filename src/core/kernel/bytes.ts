@@ -23,8 +23,9 @@ export class ByteWriter {
     this.bytes[this.at++] = value
   }
 
-  /** Unsigned, 7 bits a byte; up to 2^53-1. */
+  /** Unsigned, 7 bits a byte; up to 2^53-1. Throws for what is none: of infinity there would be no last byte. */
   varint(value: number): void {
+    if (!(value >= 0 && value <= Number.MAX_SAFE_INTEGER)) throw new RangeError(`${value} is no varint`)
     this.room(8)
     let rest = value
     while (rest >= 0x80) {
