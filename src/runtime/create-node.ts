@@ -196,6 +196,9 @@ async function start(config: NodeConfig, undo: (() => Promise<unknown> | unknown
   }
   const httpAddress = config.http ? await serveHttp(config, advertised, running, credentials, log, undo) : ''
 
+  // Who would not have us says so on the first connection, with the reason.
+  await running.knockAt(config.peers)
+
   const early: ControlToMain[] = []
   control = await runControl(
     controlSetup(config, {
@@ -229,8 +232,6 @@ async function start(config: NodeConfig, undo: (() => Promise<unknown> | unknown
   credentials.onRekey(credentials.keys)
   for (const message of early) running.control(message)
   running.controlStarted()
-  // Who would not have us says so on the first connection, with the reason.
-  for (const peer of config.peers) mesh.redial(peer)
   await running.active
   running.mirrorTo(mirrors)
   for (const { setup } of modules) await setup(running)

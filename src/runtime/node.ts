@@ -1,7 +1,7 @@
 /** A running node: joins control, data plane, tails, consumers and views into the public API. Holds no rules of its own. */
 import { randomBytes } from 'node:crypto'
 import type { AgentAlarm } from '../core/agents/audit.js'
-import { asBootId, asEpoch } from '../core/kernel/brand.js'
+import { type Address, asBootId, asEpoch } from '../core/kernel/brand.js'
 import { SkeinError } from '../core/kernel/error.js'
 import { NoteLimiter } from '../core/kernel/note-limiter.js'
 import { registrationPrefix } from '../core/kernel/registration.js'
@@ -27,6 +27,7 @@ import { Feed } from './feed.js'
 import type { HlcKeeper } from './hlc-keeper.js'
 import { monotonicMs } from './host-clock.js'
 import { Instruments, loopResolutionMs } from './instruments.js'
+import { Knock } from './knock.js'
 import { Leadership } from './leadership.js'
 import { meshFrames, pack, unpack } from './mesh-frames.js'
 import { Mirror } from './mirror.js'
@@ -122,6 +123,7 @@ export class RunningNode implements SkeinNode {
   private onStopped: () => void = () => {}
   private onActive: () => void = () => {}
   private onFailed: (error: Error) => void = () => {}
+  private knocking: Knock | undefined
   readonly ended: SkeinNode['ended']
   /** Resolves at the first moment this node is a member, active or drained; rejects if it may not be one. */
   readonly active: Promise<void>
@@ -315,6 +317,7 @@ export class RunningNode implements SkeinNode {
       }
     })
     mesh.onConnection((event) => {
+      this.knocking?.take(event)
       if (event.type === 'lost')
         link.tell({
           type: 'connection_lost',
@@ -416,6 +419,19 @@ export class RunningNode implements SkeinNode {
     // Anybody can come with a wrong cookie; that is no reason not to start.
     if (inbound) return
     this.onFailed(new SkeinError(code as SkeinError['code'], detail))
+  }
+
+  /** Before anything is registered. Throws what one of them turns us away for. */
+  async knockAt(peers: readonly Address[]): Promise<void> {
+    const knock = new Knock(peers.length)
+    this.knocking = knock
+    for (const peer of peers) this.parts.mesh.redial(peer)
+    try {
+      await Promise.race([knock.isOver, this.active])
+    } finally {
+      knock.end()
+      this.knocking = undefined
+    }
   }
 
   /** From now on the control plane listens. */

@@ -4,6 +4,7 @@ import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import { connect } from 'node:tls'
 import { afterEach, expect, it } from 'vitest'
+import { SqliteStore } from '../../src/drivers/store-sqlite/sqlite-store.js'
 import { cookieKeys, pskIdentity } from '../../src/engines/mesh/keys.js'
 import { createNode } from '../../src/runtime/create-node.js'
 
@@ -63,5 +64,42 @@ it('a node starts though strangers with another cookie come while it does', asyn
   } finally {
     isOver = true
     await stranger
+  }
+})
+
+/** All keys that a store was ever given, also those that are gone again. */
+async function everWritten(path: string): Promise<string> {
+  const store = new SqliteStore({ path })
+  await store.open()
+  try {
+    const { rev } = await store.get('x')
+    const keys: string[] = []
+    for await (const batch of store.watch('', { fromRev: 1n, signal: AbortSignal.timeout(10_000) })) {
+      for (const event of batch.events) keys.push(event.type === 'put' ? event.kv.key : event.key)
+      if (batch.rev >= rev) break
+    }
+    return keys.join()
+  } finally {
+    await store.close()
+  }
+}
+
+it('a node that is turned away has written nothing where the others would see it', async () => {
+  const at = (nodeId: string, cookie: string, peers: string[]) =>
+    createNode({
+      ...{ nodeId, cookie, peers, dataDir: join(dir, nodeId), peerPort: 0, threads: 'inline', http: false },
+      ...{ preset: 'local', logLevel: 'silent' },
+    })
+  const node = await at('node-1', 'the cookie of this cluster, which is long enough', [])
+  try {
+    await expect(
+      at('late', 'a cookie that was theirs until last month', [node.self.peerAddress]),
+    ).rejects.toMatchObject({
+      code: 'bad_cookie',
+    })
+    expect(node.members.list().map(({ id }) => id)).toEqual(['node-1'])
+    expect(await everWritten(join(dir, 'store.db'))).not.toContain('late')
+  } finally {
+    await node.stop()
   }
 })
