@@ -1,7 +1,7 @@
 /** `skein up` and `skein start` as processes, on every engine that servers run: a cluster in one terminal that heals and drains, and starts that must fail with words. */
 import { type ChildProcess, spawn, spawnSync } from 'node:child_process'
 import { mkdtempSync, rmSync, statSync, writeFileSync } from 'node:fs'
-import { createServer } from 'node:net'
+import { createServer, type Server } from 'node:net'
 import { tmpdir } from 'node:os'
 import { join, resolve } from 'node:path'
 import { afterAll, beforeAll, describe, expect, test } from 'vitest'
@@ -53,6 +53,18 @@ class Watched {
   }
 }
 
+/** On a port that the system gives to nobody who asks for any, or connections of others could take the next ones between the look and the start. */
+async function blockAny(blocker: Server): Promise<number> {
+  for (;;) {
+    const port = 10_000 + Math.floor(Math.random() * 10_000)
+    const listening = new Promise<boolean>((done) => {
+      blocker.once('error', () => done(false))
+      blocker.listen(port, '127.0.0.1', () => done(true))
+    })
+    if (await listening) return port
+  }
+}
+
 // A managed etcd has tests of its own with processes: here its ports would meet those of the other nodes.
 for (const { name, isMissing, start: startEngines } of engines.slice(0, 2))
   describe.skipIf(isMissing)(`on ${name}`, () => {
@@ -87,10 +99,9 @@ for (const { name, isMissing, start: startEngines } of engines.slice(0, 2))
         if (store !== undefined && journal !== undefined)
           Object.assign(env, { SKEIN_STORE: store, SKEIN_JOURNAL: journal })
         writeFileSync(log, Array.from({ length: 100 }, (_, i) => `k${i % 7} line ${i}`).join('\n'))
-        await new Promise<void>((listening) => blocker.listen(0, '127.0.0.1', listening))
-        firstPort = (blocker.address() as { port: number }).port
+        firstPort = await blockAny(blocker)
         // The peer ports begin elsewhere, so that the two rows of ports do not meet.
-        const peerPort = firstPort > 40_000 ? firstPort - 20_000 : firstPort + 20_000
+        const peerPort = firstPort + 10_000
         up = new Watched(
           [
             'up',
