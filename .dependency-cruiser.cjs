@@ -107,7 +107,7 @@ module.exports = {
       from: { path: '^src/cli/', pathNot: '^src/cli/commands/(start|up|doctor|carry)\\.ts$' },
       to: {
         path: '^src/',
-        pathNot: `^src/(cli|config|keys)/|^src/http/contract\\.ts$|${core}(kernel/|version\\.ts$)`,
+        pathNot: `^src/(cli|config|keys)/|^src/http/(service-)?contract\\.ts$|${core}(kernel/|version\\.ts$)`,
       },
     },
     {
@@ -116,7 +116,7 @@ module.exports = {
       from: { path: '^src/cli/commands/(start|up|doctor|carry)\\.ts$' },
       to: {
         path: '^src/',
-        pathNot: `^src/(cli|config|keys|runtime)/|^src/http/contract\\.ts$|${core}(kernel/|version\\.ts$)`,
+        pathNot: `^src/(cli|config|keys|runtime)/|^src/http/(service-)?contract\\.ts$|${core}(kernel/|version\\.ts$)`,
       },
     },
     {

@@ -23,13 +23,6 @@ const servers = ['skein', 'bare', 'moleculer', 'nats'] as const
 type ServerName = (typeof servers)[number]
 const sides = ['typed', 'bytes', 'moleculer', 'nats', 'bare'] as const
 type SideName = (typeof sides)[number]
-const serverOf: Record<SideName, ServerName> = {
-  typed: 'skein',
-  bytes: 'skein',
-  moleculer: 'moleculer',
-  nats: 'nats',
-  bare: 'bare',
-}
 
 const Echo = defineService('echo', {
   methods: {
@@ -78,7 +71,7 @@ async function serve(server: ServerName, args: readonly string[]): Promise<strin
   if (server === 'bare') return `${await serveBare(false)}`
   if (server === 'nats') {
     const nats = await connect({ servers: args[0] as string })
-    nats.subscribe('echo', { callback: (_, message) => message.respond(message.data) })
+    nats.subscribe('echo', { callback: (_, message) => void message.respond(message.data) })
     await nats.flush()
     return args[0] as string
   }
@@ -86,7 +79,9 @@ async function serve(server: ServerName, args: readonly string[]): Promise<strin
     const broker = makeBroker('server', args.slice(1))
     broker.createService({
       name: 'echo',
-      actions: { run: { params: { p: 'string' }, handler: (context: { params: unknown }) => context.params } },
+      actions: {
+        run: { params: { p: 'string' }, handler: (context: { params: unknown }) => context.params },
+      },
     })
     await broker.start()
     return ''
@@ -99,7 +94,10 @@ async function serve(server: ServerName, args: readonly string[]): Promise<strin
 
 // The asking process.
 
-async function open(places: ReadonlyMap<ServerName, string>, urls: readonly string[]): Promise<Map<SideName, Side>> {
+async function open(
+  places: ReadonlyMap<ServerName, string>,
+  urls: readonly string[],
+): Promise<Map<SideName, Side>> {
   const node = await startNode('client', [places.get('skein') as string])
   await node.services.wait('echo')
   const echo = node.services.get(Echo)
@@ -114,8 +112,17 @@ async function open(places: ReadonlyMap<ServerName, string>, urls: readonly stri
     ['typed', { ask: (size) => echo.typed(of(objectOf, size)), end: () => node.stop() }],
     ['bytes', { ask: (size) => echo.bytes(of(bytesOf, size)), end: () => undefined }],
     ['moleculer', { ask: (size) => broker.call('echo.run', of(objectOf, size)), end: () => broker.stop() }],
-    ['nats', { ask: (size) => nats.request('echo', of(bytesOf, size), { timeout: 10_000 }), end: () => nats.close() }],
-    ['bare', { ask: (size) => bare.ask(kinds.ask, of(bytesOf, size)), end: () => Promise.resolve(bare.end()) }],
+    [
+      'nats',
+      {
+        ask: (size) => nats.request('echo', of(bytesOf, size), { timeout: 10_000 }),
+        end: () => nats.close(),
+      },
+    ],
+    [
+      'bare',
+      { ask: (size) => bare.ask(kinds.ask, of(bytesOf, size)), end: () => Promise.resolve(bare.end()) },
+    ],
   ])
 }
 
@@ -203,7 +210,10 @@ async function main(): Promise<void> {
         env: { ...process.env, BENCH_DIR: dir },
       })
       children.push(child)
-      places.set(server, await new Promise<string>((resolve) => child.once('message', (m) => resolve(`${m}`))))
+      places.set(
+        server,
+        await new Promise<string>((resolve) => child.once('message', (m) => resolve(`${m}`))),
+      )
     }
     const opened = await open(places, urls)
     report(await measureAll(opened, ms, rounds))

@@ -8,6 +8,7 @@ import { addCluster } from './commands/cluster.js'
 import { addDoctor } from './commands/doctor.js'
 import { addEvents } from './commands/events.js'
 import { addKeys } from './commands/keys.js'
+import { addServices } from './commands/services.js'
 import { addStart } from './commands/start.js'
 import { addUp } from './commands/up.js'
 import { CliFailure, exitCodes } from './exit.js'
@@ -24,6 +25,7 @@ export async function main(argv: readonly string[]): Promise<void> {
   addCluster(program)
   addEvents(program)
   addAgents(program)
+  addServices(program)
   addDoctor(program)
   addCarry(program)
   addAudit(program)

@@ -26,6 +26,7 @@ import { HttpProblem, notFound, problemOf, problemType } from './problem.js'
 import { Publisher } from './publish.js'
 import type { Log, Method, Route } from './route.js'
 import { answerHeaders, checkDoors, checkHost, isListedOrigin, isLoopback } from './security.js'
+import { serviceRoutes } from './service-routes.js'
 import { SocketHub, splitTarget } from './sockets.js'
 import { StaticFiles } from './static-files.js'
 import { systemRoutes } from './system-routes.js'
@@ -136,6 +137,7 @@ class Surface {
       ...clusterRoutes(node, this.watch),
       ...nodeRoutes(node),
       ...agentRoutes(node),
+      ...serviceRoutes(node),
       agentStreamRoute(node),
       ...eventRoutes(node, publisher),
       ...olderRoutes(node, publisher),

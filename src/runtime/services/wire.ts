@@ -5,7 +5,7 @@
  */
 import { Packr } from 'msgpackr'
 import { type ErrorCode, isSkeinError, SkeinError } from '../../core/kernel/error.js'
-import { ServiceError } from './service-error.js'
+import { isServiceError, ServiceError } from '../../core/kernel/service-error.js'
 
 export const serviceFrames = { call: 20, cancel: 21, items: 22 } as const
 
@@ -178,7 +178,7 @@ function factsOf(error: unknown): {
   retryable: boolean
   details: Readonly<Record<string, unknown>>
 } {
-  if (error instanceof ServiceError) {
+  if (isServiceError(error)) {
     const { code, message, retryable, details } = error
     return { kind: 'service', code, message, retryable, details }
   }

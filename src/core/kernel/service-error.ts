@@ -18,3 +18,8 @@ export class ServiceError extends Error {
     this.details = options.details ?? {}
   }
 }
+
+/** True for one of ours, whichever bundle it came from. */
+export function isServiceError(value: unknown): value is ServiceError {
+  return value instanceof Error && value.name === 'ServiceError' && 'code' in value
+}
