@@ -15,6 +15,7 @@ const coreFolders = [
   'processing',
   'registry',
   'services',
+  'rooms',
   'routing',
   'wire',
 ].map((entry) => {
@@ -135,6 +136,13 @@ module.exports = {
         path: '^src/(drivers|runtime|http|cli|config|testing)/',
         pathNot: '^src/runtime/(consumers|publishing|event-checks|node-api)\\.ts$',
       },
+    },
+    {
+      name: 'client-is-alone',
+      comment: 'it goes into browsers: nothing of the rest, and of npm only ws where there is no WebSocket',
+      severity: 'error',
+      from: { path: '^src/client/' },
+      to: { pathNot: '^src/client/|node_modules/(@types/)?ws/' },
     },
     {
       name: 'no-cycles',
