@@ -409,6 +409,22 @@ export const options: readonly Option[] = [
     doc: 'size of this node’s audit log, in the data directory; the oldest eighth goes when it is full. Smaller: less can be looked up later',
   },
   {
+    key: 'roomHistory',
+    flag: 'room-history',
+    kind: 'list',
+    default: [],
+    doc: 'rooms whose names begin so keep a history in the journal, for replay and for clients that come back; the same on every node. Too many: every message there waits for the disk',
+  },
+  {
+    key: 'roomClients',
+    flag: 'room-clients',
+    kind: 'integer',
+    min: 0,
+    max: 100_000,
+    default: 10_000,
+    doc: 'WebSockets of rooms (/ws) that may be open at this node at the same time. Too low: clients are sent away (429); too high: they take memory, about 20 KiB each, and what they do not read up to 1 MiB each',
+  },
+  {
     key: 'logLevel',
     flag: 'log-level',
     kind: 'choice',

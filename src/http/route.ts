@@ -75,7 +75,11 @@ export interface SocketSpec<Q extends z.ZodType> {
   readonly role: RouteRole
   readonly summary: string
   readonly query?: Q
-  open(socket: WebSocket, query: z.output<Q>, request: IncomingMessage): void
+  /** Open at the same time, instead of what all others share; then one caller may have all of them. */
+  readonly socketsMax?: number
+  /** Of one message, when it is less than what others may send. */
+  readonly messageBytesMax?: number
+  open(socket: WebSocket, query: z.output<Q>, request: IncomingMessage, principal: Principal): void
 }
 
 export type SocketRoute = SocketSpec<z.ZodType>

@@ -24,6 +24,8 @@ import { olderRoutes, olderSockets } from './older-systems.js'
 import { openapiDocument } from './openapi.js'
 import { HttpProblem, notFound, problemOf, problemType } from './problem.js'
 import { Publisher } from './publish.js'
+import { roomRoutes } from './room-routes.js'
+import { roomSocket } from './room-socket.js'
 import type { Log, Method, Route } from './route.js'
 import { answerHeaders, checkDoors, checkHost, isListedOrigin, isLoopback } from './security.js'
 import { serviceRoutes } from './service-routes.js'
@@ -44,6 +46,8 @@ export interface HttpServerOptions extends Partial<AccessOptions> {
   readonly port: number
   readonly allowedOrigins: readonly string[]
   readonly allowedHosts: readonly string[]
+  /** WebSockets of rooms that may be open. */
+  readonly roomClients?: number
   /** Serve other machines without a token. */
   readonly insecure: boolean
   /** HTTPS instead of HTTP. With `ca`, clients may show a certificate of that authority instead of a token. */
@@ -80,7 +84,9 @@ function tlsOptions({ cert, key, ca }: HttpsSource['current']) {
   return { cert, key, minVersion: 'TLSv1.2' as const, ...clients }
 }
 
+/** Beside clients of rooms. */
 const connectionsMax = 4_096
+const roomClientsDefault = 10_000
 const connectionsPerAddressMax = 1_024
 const headersMax = 100
 const closeDeadlineMs = 5_000
@@ -124,7 +130,12 @@ class Surface {
     this.trail = new AuditTrail(node.audit)
     const publisher = new Publisher(node)
     this.watch = new WatchHub(node, this.access)
-    const socketRoutes = [...eventSockets(node, publisher), agentSocket(node), ...olderSockets(node)]
+    const socketRoutes = [
+      ...eventSockets(node, publisher),
+      agentSocket(node),
+      roomSocket(node, options.roomClients ?? roomClientsDefault),
+      ...olderSockets(node),
+    ]
     this.sockets = new SocketHub(socketRoutes, {
       doors: options,
       access: this.access,
@@ -140,6 +151,7 @@ class Surface {
       ...serviceRoutes(node),
       agentStreamRoute(node),
       ...eventRoutes(node, publisher),
+      ...roomRoutes(node),
       ...olderRoutes(node, publisher),
       ...systemRoutes(node, {
         openSockets: () => this.sockets.size,
@@ -233,7 +245,7 @@ class Surface {
         : createTlsServer({ ...serverLimits, ...tlsOptions(https.current) }, handler)
     if (https !== undefined)
       https.onChange = (certificate) => (server as TlsServer).setSecureContext(tlsOptions(certificate))
-    server.maxConnections = connectionsMax
+    server.maxConnections = connectionsMax + (this.options.roomClients ?? roomClientsDefault)
     limitConnections(server, connectionsPerAddressMax)
     server.maxHeadersCount = headersMax + 1
     server.on('upgrade', (request: IncomingMessage, stream: Duplex, head: Buffer) =>

@@ -39,16 +39,14 @@ interface Admitted {
 export class SocketHub {
   private readonly routes: ReadonlyMap<string, SocketRoute>
   private readonly gates: SocketGates
-  private readonly server = new WebSocketServer({
-    noServer: true,
-    maxPayload: limits.batchBytesMax,
-    perMessageDeflate: false,
-    clientTracking: false,
-    handleProtocols: chosenProtocol,
-  })
+  /** By the largest message they take. */
+  private readonly servers = new Map<number, WebSocketServer>()
+  private readonly byRoute = new Map<SocketRoute, number>()
   private readonly byClient = new Map<string, number>()
   private readonly sockets = new Map<WebSocket, OpenSocket>()
   private timer: NodeJS.Timeout | undefined
+  /** Of routes without a limit of their own. */
+  private shared = 0
   private isClosing = false
 
   constructor(routes: readonly SocketRoute[], gates: SocketGates) {
@@ -78,7 +76,8 @@ export class SocketHub {
     const principal = this.gates.access.identify(request.headers, request.socket)
     try {
       const admitted = this.check(request, principal)
-      this.server.handleUpgrade(request, stream, head, (socket) => this.open(socket, admitted, request))
+      const server = this.serverOf(admitted.route.messageBytesMax ?? limits.batchBytesMax)
+      server.handleUpgrade(request, stream, head, (socket) => this.open(socket, admitted, request))
     } catch (error) {
       const { status, code } = refuse(stream, error)
       const { path } = splitTarget(request.url ?? '/')
@@ -86,8 +85,23 @@ export class SocketHub {
     }
   }
 
+  private serverOf(maxPayload: number): WebSocketServer {
+    let server = this.servers.get(maxPayload)
+    if (server === undefined) {
+      server = new WebSocketServer({
+        noServer: true,
+        maxPayload,
+        perMessageDeflate: false,
+        clientTracking: false,
+        handleProtocols: chosenProtocol,
+      })
+      this.servers.set(maxPayload, server)
+    }
+    return server
+  }
+
   private open(socket: WebSocket, { route, query, principal }: Admitted, request: IncomingMessage): void {
-    this.admit(socket, principal)
+    this.admit(socket, route, principal)
     if (route.role !== 'viewer') {
       this.note(principal, route.path, 101)
       let frames = 0
@@ -97,7 +111,7 @@ export class SocketHub {
       })
     }
     try {
-      route.open(socket, query, request)
+      route.open(socket, query, request, principal)
     } catch (error) {
       this.gates.log.warn({ error: String(error) }, 'websocket refused')
       socket.close(1011, 'the node cannot serve this now')
@@ -121,7 +135,7 @@ export class SocketHub {
     }, deadlineMs)
     await Promise.all(gone)
     clearTimeout(cut)
-    this.server.close()
+    for (const server of this.servers.values()) server.close()
   }
 
   private check(request: IncomingMessage, principal: Principal): Admitted {
@@ -132,13 +146,7 @@ export class SocketHub {
     if (route === undefined) throw notFound(`WebSocket ${path}`)
     checkDoors({ host: request.headers.host, origin: request.headers.origin }, doors)
     if (this.isClosing) throw new HttpProblem('closed', 'The node is stopping', { retryable: true })
-    if (this.sockets.size >= socketsMax) {
-      throw new HttpProblem('overloaded', `${socketsMax} WebSockets are open already`, { retryable: true })
-    }
-    if (principal.via !== 'local' && (this.byClient.get(clientOf(principal)) ?? 0) >= socketsPerClientMax) {
-      const detail = `This client has ${socketsPerClientMax} WebSockets open already`
-      throw new HttpProblem('overloaded', detail, { retryable: true })
-    }
+    this.checkCount(route, principal)
     if (route.query === undefined) return { route, query: undefined, principal }
     const given = Object.fromEntries(new URLSearchParams(search))
     const parsed = route.query.safeParse(given)
@@ -146,25 +154,50 @@ export class SocketHub {
     return { route, query: parsed.data, principal }
   }
 
-  private admit(socket: WebSocket, principal: Principal): void {
+  private checkCount(route: SocketRoute, principal: Principal): void {
+    const open = this.byRoute.get(route) ?? 0
+    if (route.socketsMax !== undefined) {
+      if (open < route.socketsMax) return
+      throw new HttpProblem('overloaded', `${route.socketsMax} WebSockets are open here already`, {
+        retryable: true,
+      })
+    }
+    if (this.shared >= socketsMax)
+      throw new HttpProblem('overloaded', `${socketsMax} WebSockets are open already`, { retryable: true })
+    if (principal.via !== 'local' && (this.byClient.get(clientOf(principal)) ?? 0) >= socketsPerClientMax) {
+      const detail = `This client has ${socketsPerClientMax} WebSockets open already`
+      throw new HttpProblem('overloaded', detail, { retryable: true })
+    }
+  }
+
+  private admit(socket: WebSocket, route: SocketRoute, principal: Principal): void {
     const client = clientOf(principal)
+    const hasOwnLimit = route.socketsMax !== undefined
+    this.byRoute.set(route, (this.byRoute.get(route) ?? 0) + 1)
+    if (!hasOwnLimit) this.shared++
     const open: OpenSocket = { principal, hasAnswered: true }
     this.sockets.set(socket, open)
-    this.byClient.set(client, (this.byClient.get(client) ?? 0) + 1)
+    if (!hasOwnLimit) this.byClient.set(client, (this.byClient.get(client) ?? 0) + 1)
     socket.on('pong', () => {
       open.hasAnswered = true
     })
     socket.on('error', (error) => this.gates.log.warn({ error: error.message }, 'websocket failed'))
     socket.on('close', () => {
       this.sockets.delete(socket)
-      const left = (this.byClient.get(client) ?? 1) - 1
-      if (left > 0) this.byClient.set(client, left)
-      else this.byClient.delete(client)
+      this.byRoute.set(route, (this.byRoute.get(route) ?? 1) - 1)
+      if (!hasOwnLimit) this.release(client)
       if (this.sockets.size > 0) return
       clearInterval(this.timer)
       this.timer = undefined
     })
     this.timer ??= setInterval(() => this.ping(), pingPeriodMs)
+  }
+
+  private release(client: string): void {
+    this.shared--
+    const left = (this.byClient.get(client) ?? 1) - 1
+    if (left > 0) this.byClient.set(client, left)
+    else this.byClient.delete(client)
   }
 
   private ping(): void {

@@ -83,6 +83,8 @@ export function withDefaults(config: Partial<NodeConfig>): NodeConfig {
     allowedHosts: [],
     threads: 'worker',
     http: true,
+    roomHistory: [],
+    roomClients: 10_000,
     drainDeadlineMs: 30_000,
     retentionHours: 168,
     retentionStreamMib: 10_240,
@@ -181,6 +183,7 @@ async function start(config: NodeConfig, undo: (() => Promise<unknown> | unknown
     link,
     log,
     bootId,
+    secrets: () => credentials.secrets,
     makeProcesses: () =>
       makeAgentProcesses({
         dataDir: identity.dataDir,
@@ -284,6 +287,7 @@ async function serveHttp(
     rateBurst: config.rateBurst,
     allowedOrigins: config.allowedOrigins,
     allowedHosts: config.allowedHosts,
+    roomClients: config.roomClients,
     insecure: config.insecure,
     ...(existsSync(dashboardDir) ? { dashboardDir } : {}),
     log: {

@@ -407,6 +407,13 @@ export class DataPlane {
     ]
   }
 
+  /** Offset of the last acknowledged event of a shard that is open here. */
+  confirmedEnd(shard: ShardId): number | undefined {
+    const open = this.opened.get(shard)
+    const confirmed = this.writer.confirmed(shard)
+    return open === undefined || confirmed?.epoch !== open.epoch ? undefined : confirmed.offset
+  }
+
   openShards(): ShardId[] {
     return [...this.opened.keys()]
   }
@@ -426,6 +433,12 @@ export class DataPlane {
     return assignment.nodeId === this.world.nodeId
       ? { kind: 'self' }
       : { kind: 'node', nodeId: assignment.nodeId }
+  }
+
+  /** Undefined while nobody serves it. */
+  ownerOf(shard: ShardId): { readonly nodeId: NodeId; readonly epoch: Epoch } | undefined {
+    const { nodeId, epoch } = this.map[shard] ?? { nodeId: null, epoch: asEpoch(0) }
+    return nodeId === null ? undefined : { nodeId, epoch }
   }
 
   private allowedEpoch(shard: ShardId): Epoch {

@@ -81,6 +81,13 @@ export class EventReader {
     return { events, incomplete }
   }
 
+  /** At most `limit` (1 to 1,000) events of one key after an offset of its shard, as they are stored. */
+  async readKey(stream: string, key: string, after: number, limit: number): Promise<ShardPart> {
+    const shard = shardOf(key, this.world.plane.shards)
+    const [part] = await this.readRound([[shard, after]], limit, { stream, key })
+    return part ?? { shard, events: [], scannedTo: after, end: false, error: 'the shard was not read' }
+  }
+
   /** The owner's side: what is confirmed of the shards that are open here. */
   async answer(body: Uint8Array): Promise<Uint8Array> {
     const ask = unpackReadAsk(body, this.world.plane.shards)

@@ -4,10 +4,12 @@
  */
 import type { Epoch, NodeId, ShardId } from '../core/kernel/brand.js'
 import type { AgentsApi, BalancerApi } from './agents/api-types.js'
+import type { RoomsApi } from './rooms/api-types.js'
 import type { NamesApi, ServicesApi } from './services/api-types.js'
 
 export type * from './agents/api-types.js'
 export type * from './processing/api-types.js'
+export type * from './rooms/api-types.js'
 export type * from './services/api-types.js'
 
 import type { ErrorCode } from '../core/kernel/error.js'
@@ -370,6 +372,7 @@ export interface SkeinNode extends AsyncDisposable, SpawnApi {
   readonly balancer: BalancerApi
   readonly services: ServicesApi
   readonly names: NamesApi
+  readonly rooms: RoomsApi
   readonly leader: {
     get(): LeaderView | null
     /** Makes this node the leader. */
@@ -515,6 +518,10 @@ export interface NodeConfig {
   readonly threads: 'worker' | 'inline'
   /** Serve HTTP at all; off for many nodes in one process. */
   readonly http: boolean
+  /** Rooms whose names begin so keep a history. The same on every node. */
+  readonly roomHistory: readonly string[]
+  /** WebSockets of `/ws` that are open at the same time. */
+  readonly roomClients: number
   readonly drainDeadlineMs: number
   /** Events older than this may be deleted. */
   readonly retentionHours: number

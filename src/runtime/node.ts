@@ -53,6 +53,7 @@ import { Processing, type ShardListener } from './processing/processing.js'
 import { publishChecked, settled } from './publishing.js'
 import { RegistryLink } from './registry-link.js'
 import { Retention } from './retention.js'
+import { Rooms } from './rooms/rooms.js'
 import { Roster } from './roster.js'
 import { Names } from './services/names.js'
 import { Services } from './services/services.js'
@@ -66,6 +67,8 @@ const sightTimeoutMs = 800
 const heartbeatMs = 200
 const journalHealthMs = 2_000
 const retentionEveryMs = 60_000
+/** For clients in rooms to go to another node. */
+const clientsLeaveMs = 5_000
 /** Names kept for counting. */
 const streamsMax = 10_000
 
@@ -80,6 +83,8 @@ export interface NodeParts {
   readonly auditLog: AuditLog
   readonly link: ControlLink
   readonly bootId: string
+  /** Of the cluster; the first is in use. */
+  readonly secrets: () => readonly Uint8Array[]
   readonly makeProcesses: () => AgentProcesses
   readonly tracing: Tracing
   readonly log: (
@@ -99,6 +104,7 @@ export class RunningNode implements SkeinNode {
   private readonly offered: Services
   private readonly named: Names
   private readonly parts: NodeParts
+  private readonly roomsHere: Rooms
   private readonly plane: DataPlane
   private readonly reader: EventReader
   private readonly tails: Tails
@@ -195,6 +201,7 @@ export class RunningNode implements SkeinNode {
       acknowledged: (events) => {
         this.tails.acknowledged(events)
         this.ownership.acknowledged(events)
+        this.roomsHere.acknowledged(events)
         for (const { stream } of events) if (this.streams.size < streamsMax) this.streams.add(stream)
         if (this.consumers.size > 0)
           for (const shard of new Set(events.map((e) => e.shard)))
@@ -204,10 +211,12 @@ export class RunningNode implements SkeinNode {
         const epoch = this.plane.epochOf(shard)
         const lease = this.plane.currentLease()
         if (epoch !== undefined && lease !== null) this.ownership.opened(shard, epoch, lease)
+        this.roomsHere.owner.opened(shard)
         for (const c of this.consumers) c.opened(shard)
       },
       shardGone: (shard, epoch) => {
         this.ownership.closed(shard, epoch)
+        this.roomsHere.owner.closed(shard)
         for (const c of this.consumers) c.gone(shard)
       },
       count: (outcome, events) => this.instruments.countEvents(outcome, events),
@@ -222,6 +231,7 @@ export class RunningNode implements SkeinNode {
       peerAddress: (id) => this.roster.peerAddress(id),
       seals: (shards) => parts.link.call('seals', shards),
     })
+    this.roomsHere = this.makeRooms()
     this.retention = this.retentionOf()
     this.ownership = new Ownership({
       nodeId: parts.nodeId,
@@ -280,6 +290,31 @@ export class RunningNode implements SkeinNode {
     })
     parts.clock.onTrouble = (detail) => this.note('warn', 'clock.trouble', { detail })
     this.listen()
+  }
+
+  private makeRooms(): Rooms {
+    const { roster, plane, fabric } = this
+    const self = (): NodeView | undefined => roster.get(fabric.nodeId)
+    return new Rooms({
+      fabric,
+      rows: this.rows,
+      sessions: new Map(),
+      historyPrefixes: this.parts.config.roomHistory,
+      secrets: this.parts.secrets,
+      shardOf: (key) => shardOf(key, plane.shards),
+      ownerOf: (shard) => plane.ownerOf(shard),
+      confirmedEnd: (shard) => plane.confirmedEnd(shard),
+      readKey: (stream, key, after, limit) => this.reader.readKey(stream, key, after, limit),
+      publish: (events) => this.publishMany(events),
+      nodes: () =>
+        fabric.peers.map(({ nodeId, isUnfit }) => ({
+          nodeId,
+          httpAddress: roster.get(nodeId)?.httpAddress ?? '',
+          isFit: !isUnfit,
+        })),
+      httpAddress: () => self()?.httpAddress ?? '',
+      isDraining: () => this.stopping !== undefined || self()?.status === 'draining',
+    })
   }
 
   // --- wiring -------------------------------------------------------------------------------------------------------
@@ -447,12 +482,14 @@ export class RunningNode implements SkeinNode {
       case 'members':
         this.roster.update(message)
         this.fabric.membersChanged()
+        this.roomsHere.membersChanged()
         break
       case 'routing':
         this.roster.leader = message.leader
         this.formatLevel = message.formatLevel
         this.plane.routing(message.map)
         this.ownership.routing(message.map)
+        this.roomsHere.routesChanged()
         this.leadership.update(message.leads && message.leader !== null ? message.leader.term : null)
         // One that was told to drain before it was started again is a member too, and stays empty.
         if (message.lifecycle === 'active' || message.lifecycle === 'draining') this.onActive()
@@ -662,6 +699,10 @@ export class RunningNode implements SkeinNode {
 
   get link(): SkeinNode['link'] {
     return this.processing.link
+  }
+
+  get rooms(): SkeinNode['rooms'] {
+    return this.roomsHere.api
   }
 
   get balancer(): SkeinNode['balancer'] {
@@ -899,7 +940,11 @@ export class RunningNode implements SkeinNode {
       this.onStopped = resolve
     })
     const { link, log } = this.parts
-    await Promise.all([...[...this.consumers].map((c) => c.stop()), this.offered.drain(deadlineMs)])
+    await Promise.all([
+      ...[...this.consumers].map((c) => c.stop()),
+      this.offered.drain(deadlineMs),
+      this.roomsHere.migrate('stopping', Math.min(deadlineMs, clientsLeaveMs)),
+    ])
     try {
       await link.call('command', { type: 'leave', reason, deadlineMs })
       // The drain has its own deadline inside; this one is for a store that does not answer.
@@ -920,6 +965,7 @@ export class RunningNode implements SkeinNode {
     this.ownership.close()
     this.operations.close()
     this.processing.close()
+    this.roomsHere.close()
     this.rows.close()
     this.running.close()
     await this.running.stopServing('lost')
