@@ -52,6 +52,11 @@ describe('the short proofs, with real processes', () => {
     expect(code, said).toBe(0)
   }, 120_000)
 
+  it('fails no call and loses no event while every node is drained, stopped and started again', async () => {
+    const { code, said } = await prove('rolling', '1')
+    expect(code, said).toBe(0)
+  }, 240_000)
+
   it('answers bad input of every kind with its own clear error', async () => {
     const { code, said } = await prove('bad-input')
     expect(code, said).toBe(0)
