@@ -1,0 +1,30 @@
+/** The examples that end by themselves: each is run as a reader would, and says what it promises. */
+import { execFile } from 'node:child_process'
+import { readdirSync, readFileSync } from 'node:fs'
+import { join, resolve } from 'node:path'
+import { promisify } from 'node:util'
+import { describe, expect, it } from 'vitest'
+
+const run = promisify(execFile)
+const root = resolve(import.meta.dirname, '../..')
+
+const says: Readonly<Record<string, readonly string[]>> = {
+  'typed-service.ts': ['two teas: 7.00 EUR', 'milk at 1.44', 'refused: unknown_sku {"sku":"gold"}'],
+}
+
+describe('examples', () => {
+  it.each(Object.entries(says))('%s', { timeout: 90_000 }, async (name, lines) => {
+    const { stdout } = await run(process.execPath, ['--import', 'tsx', join(root, 'examples', name)], {
+      cwd: root,
+      timeout: 80_000,
+    })
+    for (const line of lines) expect(stdout).toContain(line)
+  })
+
+  it('are short', () => {
+    for (const name of readdirSync(join(root, 'examples')))
+      expect(readFileSync(join(root, 'examples', name), 'utf8').split('\n').length, name).toBeLessThanOrEqual(
+        81,
+      )
+  })
+})
