@@ -1,7 +1,7 @@
 /** What each strategy prefers, in words. The names are the contract's: the compiler sees to it that none is missing. */
-import type { Strategy } from '../../src/core/kernel/strategies.js'
+import type { AgentInputJson } from '../../src/http/agent-contract.js'
 
-const texts: Readonly<Record<Strategy, string>> = {
+const texts: Readonly<Record<NonNullable<AgentInputJson['strategy']>, string>> = {
   least_loaded: 'The node with the lowest load: CPU, memory and places in use.',
   least_agents: 'The node with the fewest agents.',
   round_robin: 'One node after the other.',
