@@ -1,13 +1,9 @@
 /** Dealing out: by hand for each rule, seeded for all of them together, and with planted bugs that the seeds must find. */
-import { mkdtemp, readFile, rm } from 'node:fs/promises'
-import { tmpdir } from 'node:os'
-import { join, resolve } from 'node:path'
-import { pathToFileURL } from 'node:url'
-import { build } from 'esbuild'
 import { describe, expect, it } from 'vitest'
 import { Dealer } from '../../src/core/processing/dealer.js'
 import { Hold } from '../../src/core/processing/hold.js'
 import { LoadMonitor } from '../../src/core/processing/load-monitor.js'
+import { importWith } from '../planted.js'
 import { violationsOf } from './processing-world.js'
 
 const options = {
@@ -224,7 +220,12 @@ const mutations: readonly { name: string; file: string; find: string; replace: s
 
 describe('planted bugs', () => {
   it.each(mutations)('$name: some seed says so', async (mutation) => {
-    const run = await mutated(mutation)
+    const file = `src/core/processing/${mutation.file}`
+    const world = 'test/core/processing-world.ts'
+    const { violationsOf: run } = await importWith<{ violationsOf: typeof violationsOf }>(
+      { ...mutation, file },
+      world,
+    )
     let found: readonly string[] = []
     for (let seed = 1; seed <= 60 && found.length === 0; seed++) {
       try {
@@ -236,36 +237,3 @@ describe('planted bugs', () => {
     expect(found.length).toBeGreaterThan(0)
   })
 })
-
-async function mutated(mutation: (typeof mutations)[number]): Promise<typeof violationsOf> {
-  const dir = await mkdtemp(join(tmpdir(), 'skein-mutation-'))
-  const target = resolve(import.meta.dirname, '../../src/core/processing', mutation.file)
-  try {
-    const outfile = join(dir, 'world.mjs')
-    await build({
-      entryPoints: [join(import.meta.dirname, 'processing-world.ts')],
-      bundle: true,
-      platform: 'node',
-      format: 'esm',
-      outfile,
-      logLevel: 'silent',
-      plugins: [
-        {
-          name: 'mutate',
-          setup(builder) {
-            builder.onLoad({ filter: /\.ts$/ }, async ({ path }) => {
-              const text = await readFile(path, 'utf8')
-              if (path !== target) return { contents: text, loader: 'ts' }
-              const parts = text.split(mutation.find)
-              if (parts.length !== 2) throw new Error(`"${mutation.name}": found ${parts.length - 1} times`)
-              return { contents: parts.join(mutation.replace), loader: 'ts' }
-            })
-          },
-        },
-      ],
-    })
-    return ((await import(pathToFileURL(outfile).href)) as { violationsOf: typeof violationsOf }).violationsOf
-  } finally {
-    await rm(dir, { recursive: true, force: true })
-  }
-}
