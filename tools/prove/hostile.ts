@@ -202,7 +202,7 @@ async function prove(proof: Proof): Promise<void> {
   nodes.forEach((node, i) => {
     const [was, between, now] = [before[i], halfWay[i], since[i]] as [Memory, Memory, Memory]
     const text = (m: Memory): string =>
-      `heap ${m.heapMib.toFixed(1)}, external ${m.externalMib.toFixed(1)}, resident ${m.rssMib.toFixed(0)} MiB`
+      `heap ${m.heapMib.toFixed(1)} of ${m.committedMib.toFixed(0)}, external ${m.externalMib.toFixed(1)}, resident ${m.rssMib.toFixed(0)} MiB`
     const heldMib = now.heapMib + now.externalMib - was.heapMib - was.externalMib
     verdict.check(
       `${proof}: memory of ${node.id} is back`,

@@ -5,6 +5,8 @@ import { sleep } from './cluster.js'
 export interface Memory {
   /** Of all threads, after a collection. */
   readonly heapMib: number
+  /** What V8 has for them. */
+  readonly committedMib: number
   /** Outside of the heaps: buffers and what libraries hold. */
   readonly externalMib: number
   /** Of the process, as the kernel counts it. */
@@ -21,6 +23,8 @@ interface Reply {
 
 const mib = 1_048_576
 const givingBackMs = 2_000
+const roundsMax = 6
+const settledMib = 1
 const expression = 'JSON.stringify(process.memoryUsage())'
 
 export class Inspector {
@@ -49,11 +53,22 @@ export class Inspector {
     return inspector
   }
 
+  /** V8 gives empty pages back in its own time, some at each collection: until no more come. */
   async measure(): Promise<Memory> {
+    let last = await this.collect()
+    for (let round = 1; round < roundsMax; round++) {
+      const next = await this.collect()
+      const isSettled = last.rssMib - next.rssMib < settledMib
+      last = next
+      if (isSettled) break
+    }
+    return last
+  }
+
+  private async collect(): Promise<Memory> {
     const usages: NodeJS.MemoryUsage[] = []
     const sessions = ['', ...this.workers]
     for (const session of sessions) await this.call(session, 'HeapProfiler.collectGarbage', {})
-    // V8 gives the pages back in its own time.
     await sleep(givingBackMs)
     for (const session of sessions) {
       const { result } = await this.call(session, 'Runtime.evaluate', { expression, returnByValue: true })
@@ -63,6 +78,7 @@ export class Inspector {
       usages.reduce((total, usage) => total + of(usage), 0) / mib
     return {
       heapMib: sum(({ heapUsed }) => heapUsed),
+      committedMib: sum(({ heapTotal }) => heapTotal),
       externalMib: sum(({ external }) => external),
       rssMib: (usages[0] as NodeJS.MemoryUsage).rss / mib,
     }
