@@ -33,6 +33,7 @@ export interface PublishedEvent {
 
 export class Checkers {
   readonly violations: Violation[] = []
+  onViolation: () => void = () => {}
   /** By stream, key and id. */
   readonly published = new Map<string, PublishedEvent>()
   readonly consumers = new ConsumerChecks((promise, detail) => this.fail(promise, detail))
@@ -53,6 +54,7 @@ export class Checkers {
     const atMs = Math.round(this.cluster.scheduler.nowMs)
     this.violations.push({ promise, atMs, detail })
     this.cluster.scheduler.trace(`VIOLATION ${promise} ${detail}`)
+    this.onViolation()
   }
 
   /** A client is about to send this event, perhaps again. */

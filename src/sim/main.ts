@@ -9,6 +9,7 @@ const { values } = parseArgs({
     nodes: { type: 'string', default: '5' },
     minutes: { type: 'string', default: '2' },
     faults: { type: 'string' },
+    'until-violation': { type: 'boolean', default: false },
     json: { type: 'boolean', default: false },
   },
 })
@@ -25,10 +26,17 @@ const count = positive('seeds', 100_000)
 const nodes = positive('nodes', 64)
 const minutes = positive('minutes', 1_440)
 const faults = values.faults?.split(',')
+const untilViolation = values['until-violation']
 let failed = 0
-for (let seed = first; seed < first + count; seed++) {
+for (let seed = first; seed < first + count && !(untilViolation && failed > 0); seed++) {
   const startedMs = performance.now()
-  const report = await simulate({ seed, nodes, minutes, ...(faults === undefined ? {} : { faults }) })
+  const report = await simulate({
+    seed,
+    nodes,
+    minutes,
+    untilViolation,
+    ...(faults === undefined ? {} : { faults }),
+  })
   const wallMs = performance.now() - startedMs
   if (report.violations.length > 0) failed++
   if (values.json) process.stdout.write(`${JSON.stringify(report)}\n`)

@@ -17,6 +17,7 @@ export class Scheduler {
   eventCount = 0
   /** Somebody awaits what the current event settled: `play` lets promises run before it goes on. */
   hasSettled = false
+  isOver = false
   private readonly heap: Scheduled[] = []
   private order = 0
   private digestState = 0
@@ -57,7 +58,13 @@ export class Scheduler {
     }
   }
 
+  /** Nothing happens any more, and time stands still. */
+  end(): void {
+    this.isOver = true
+  }
+
   private runNext(atMs: number): boolean {
+    if (this.isOver) return false
     const next = this.heap[0]
     if (next === undefined || next.atMs > atMs) {
       this.nowMs = atMs

@@ -20,6 +20,8 @@ export interface SimulationOptions {
   readonly shards?: number
   /** Only these kinds of faults; all by default. */
   readonly faults?: readonly string[]
+  /** A run is over at its first violation: enough to know that there is one. */
+  readonly untilViolation?: boolean
   /** The program that runs on every node. Absent: one that consumes the stream of the built-in load. */
   readonly app?: SimApp
   /** Each runs once, side by side, from the moment the faults begin. Absent: a built-in load. */
@@ -63,6 +65,7 @@ const finishMs = 12_000
 export async function simulate(options: SimulationOptions): Promise<SimulationReport> {
   const cluster = new SimCluster({ app: builtInApp, ...options })
   const { scheduler, checkers } = cluster
+  if (options.untilViolation === true) checkers.onViolation = () => scheduler.end()
   const nemesis = new Nemesis(cluster, options.faults)
   const load = options.clients === undefined ? new Workload(cluster) : undefined
   cluster.nodes.forEach((node, i) => {
@@ -88,6 +91,7 @@ export async function simulate(options: SimulationOptions): Promise<SimulationRe
   await scheduler.play(endMs + settleMs)
   load?.stop()
   agents.stop()
+  if (scheduler.isOver) return reportOf(options, cluster, nemesis, { acknowledged: 0, stored: 0 })
   // In a healed cluster clients go on as fast as they like; as much time again is enough for those who fell behind.
   const patienceMs = scheduler.nowMs + options.minutes * 60_000
   while (clientsRunning > 0 && scheduler.nowMs < patienceMs) await scheduler.play(scheduler.nowMs + 1_000)
@@ -95,19 +99,26 @@ export async function simulate(options: SimulationOptions): Promise<SimulationRe
   checkLiveness(cluster, load !== undefined)
   if (load !== undefined) agents.checkLiveness()
   if (clientsRunning > 0) checkers.fail('liveness', `${clientsRunning} clients are not done`)
-  const { acknowledged, stored } = checkers.checkEvents()
+  const stored = checkers.checkEvents()
   options.check?.(clientWorld(cluster))
+  return reportOf(options, cluster, nemesis, stored)
+}
+
+function reportOf(
+  { seed, nodes, minutes }: SimulationOptions,
+  { scheduler, checkers, log }: SimCluster,
+  nemesis: Nemesis,
+  events: { readonly acknowledged: number; readonly stored: number },
+): SimulationReport {
   return {
-    seed: options.seed,
-    nodes: options.nodes,
-    minutes: options.minutes,
+    seed,
+    nodes,
+    minutes,
     digest: scheduler.digest(),
     violations: checkers.violations,
-    acknowledged,
-    stored,
+    ...events,
     handled: checkers.consumers.handledCount,
-    leaderTerms: cluster.log.filter((e) => e.event === 'leader.elected' && e.nodeId === e.fields.leader)
-      .length,
+    leaderTerms: log.filter((e) => e.event === 'leader.elected' && e.nodeId === e.fields.leader).length,
     faults: nemesis.counts,
     simulatedEvents: scheduler.eventCount,
     virtualMs: scheduler.nowMs,

@@ -9,11 +9,17 @@ import type { Mutation } from './mutations.js'
 
 const root = resolve(import.meta.dirname, '../..')
 const run = promisify(execFile)
+const timeMsMax = 170_000
 
 /** Violations of the first seed that shows any, or none after all seeds. */
 export async function violationsWith(
   mutation: Mutation | null,
-  options: { seeds: number; minutes: number; faults: string },
+  options: {
+    readonly firstSeed?: number
+    readonly seeds: number
+    readonly minutes: number
+    readonly faults: string
+  },
 ): Promise<string[]> {
   const dir = await mkdtemp(join(tmpdir(), 'skein-mutation-'))
   try {
@@ -47,41 +53,30 @@ export async function violationsWith(
       ],
     })
     if (!applied) throw new Error(`"${mutation?.name}": ${mutation?.file} is not part of the simulator`)
-    for (let seed = 1; seed <= options.seeds; seed++) {
-      const args = [
-        outfile,
-        '--json',
-        '--seed',
-        String(seed),
-        '--nodes',
-        '5',
-        '--minutes',
-        String(options.minutes),
-        '--faults',
-        options.faults,
-      ]
-      const { stdout } = await run(process.execPath, args, { maxBuffer: 1 << 26, timeout: 120_000 }).catch(
-        (error: { stdout?: string; stderr?: string; code?: number }) => {
-          // Exit code 1 with a report means violations; a crash of the simulation is a finding, too.
-          if (error.stdout !== undefined && error.stdout !== '') return { stdout: error.stdout }
-          return {
-            stdout: JSON.stringify({
-              violations: [
-                {
-                  promise: 'crash',
-                  atMs: 0,
-                  detail: (error.stderr ?? '').split('\n').find((l) => l.includes('Error')) ?? 'ended',
-                },
-              ],
-            }),
-          }
-        },
-      )
-      const report = JSON.parse(stdout) as { violations: { promise: string; detail: string }[] }
-      if (report.violations.length > 0)
-        return report.violations.map((v) => `promise ${v.promise}: ${v.detail}`)
-    }
-    return []
+    const { firstSeed = 1, seeds, minutes, faults } = options
+    const args = [
+      ...[outfile, '--json', '--until-violation', '--seed', String(firstSeed), '--seeds', String(seeds)],
+      ...['--nodes', '5', '--minutes', String(minutes), '--faults', faults],
+    ]
+    const { stdout, crash } = await run(process.execPath, args, {
+      maxBuffer: 1 << 26,
+      timeout: timeMsMax,
+    }).then(
+      ({ stdout }) => ({ stdout, crash: undefined }),
+      (error: { stdout: string; stderr: string; code?: number | null; message: string }) => {
+        // Exit code 1 with a report means violations; a crash of the simulation is a finding, too. Taking for ever is none.
+        if (typeof error.code !== 'number') throw new Error(`${options.faults}: ${error.message}`)
+        return { stdout: error.stdout, crash: error.stderr }
+      },
+    )
+    const reports = stdout
+      .split('\n')
+      .filter((line) => line !== '')
+      .map((line) => JSON.parse(line) as { violations: { promise: string; detail: string }[] })
+    const found = reports.flatMap(({ violations }) => violations)
+    if (found.length === 0 && crash !== undefined)
+      return [`crash: ${crash.split('\n').find((l) => l.includes('Error')) ?? 'ended'}`]
+    return found.map((v) => `promise ${v.promise}: ${v.detail}`)
   } finally {
     await rm(dir, { recursive: true, force: true })
   }
