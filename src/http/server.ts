@@ -60,6 +60,11 @@ export interface HttpServerOptions extends Partial<AccessOptions> {
 export interface HttpServer {
   /** Fails with `port_in_use`, `bad_address` or `bad_config`. */
   listen(): Promise<{ readonly host: string; readonly port: number; readonly url: string }>
+  /**
+   * The node is about to go: not ready from now on, and every answer ends its connection. Resolves when those that were kept open are gone, or
+   * after half a second: by then whoever spreads requests over nodes has been told. Requests are served all the while.
+   */
+  quiesce(): Promise<void>
   /** Lets running requests end, for five seconds at most. Idempotent. */
   close(): Promise<void>
 }
@@ -90,12 +95,15 @@ const roomClientsDefault = 10_000
 const connectionsPerAddressMax = 1_024
 const headersMax = 100
 const closeDeadlineMs = 5_000
+const quiesceMsMax = 500
+const quiescePollMs = 20
 
 export function createHttpServer(node: SkeinNode, options: HttpServerOptions): HttpServer {
   const surface = new Surface(node, options)
   let closing: Promise<void> | undefined
   return {
     listen: () => surface.listen(),
+    quiesce: () => surface.quiesce(),
     close: () => {
       closing ??= surface.close()
       return closing
@@ -115,6 +123,9 @@ class Surface {
   private readonly app: FastifyInstance
   private readonly requestPrefix = `${randomBytes(4).toString('hex')}-`
   private requests = 0
+  private isQuiescing = false
+  /** Of HTTP; those of WebSockets are the hub's. */
+  private readonly connections = new Set<Duplex>()
   private server!: Server
 
   constructor(node: SkeinNode, options: HttpServerOptions) {
@@ -155,6 +166,7 @@ class Surface {
       ...olderRoutes(node, publisher),
       ...systemRoutes(node, {
         openSockets: () => this.sockets.size,
+        isQuiescing: () => this.isQuiescing,
         openapi: () => {
           document ??= openapiDocument(this.routes, socketRoutes, node.self.version)
           return document
@@ -187,7 +199,15 @@ class Surface {
     }
   }
 
+  async quiesce(): Promise<void> {
+    this.isQuiescing = true
+    const endMs = performance.now() + quiesceMsMax
+    while (this.connections.size > 0 && performance.now() < endMs)
+      await new Promise((resolve) => setTimeout(resolve, quiescePollMs))
+  }
+
   async close(): Promise<void> {
+    this.isQuiescing = true
     this.watch.close()
     const ended = new Promise<void>((resolve) => {
       if (this.server.listening) this.server.close(() => resolve())
@@ -248,9 +268,14 @@ class Surface {
     server.maxConnections = connectionsMax + (this.options.roomClients ?? roomClientsDefault)
     limitConnections(server, connectionsPerAddressMax)
     server.maxHeadersCount = headersMax + 1
-    server.on('upgrade', (request: IncomingMessage, stream: Duplex, head: Buffer) =>
-      this.sockets.upgrade(request, stream, head),
-    )
+    server.on('connection', (connection: Duplex) => {
+      this.connections.add(connection)
+      connection.once('close', () => this.connections.delete(connection))
+    })
+    server.on('upgrade', (request: IncomingMessage, stream: Duplex, head: Buffer) => {
+      this.connections.delete(request.socket)
+      this.sockets.upgrade(request, stream, head)
+    })
     server.on('clientError', answerBrokenRequest)
     return server
   }
@@ -279,6 +304,7 @@ class Surface {
 
   private async guard(request: GuardedRequest, reply: FastifyReply): Promise<void> {
     reply.headers(answerHeaders)
+    if (this.isQuiescing) reply.header('connection', 'close')
     const { host, origin } = request.headers
     request.principal = this.access.identify(request.headers, request.socket)
     const role = this.roleOf(request)

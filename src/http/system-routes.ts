@@ -5,6 +5,7 @@ import { type Route, route } from './route.js'
 
 export interface SystemSources {
   readonly openSockets: () => number
+  readonly isQuiescing: () => boolean
   readonly openapi: () => string
 }
 
@@ -28,7 +29,7 @@ export function systemRoutes(node: SkeinNode, sources: SystemSources): Route[] {
         503: { description: 'Not ready, with reasons', schema: healthSchema },
       },
       handle: ({ principal }) => {
-        const reasons = unreadiness(node)
+        const reasons = [...(sources.isQuiescing() ? ['the node is stopping'] : []), ...unreadiness(node)]
         if (reasons.length === 0) return { body: { status: 'ok' } }
         // Reasons name addresses and files: not for strangers.
         const told = principal.role === undefined ? {} : { reasons }

@@ -264,7 +264,7 @@ async function unwind(undo: (() => Promise<unknown> | unknown)[]): Promise<void>
 async function serveHttp(
   config: NodeConfig,
   advertised: AdvertisedAddress,
-  node: SkeinNode,
+  node: RunningNode,
   credentials: Credentials,
   log: ReturnType<typeof makeLog>,
   undo: (() => Promise<unknown> | unknown)[],
@@ -298,6 +298,7 @@ async function serveHttp(
   })
   const bound = await server.listen()
   undo.push(() => server.close())
+  node.serves(server)
   return advertisedHttp(bound, advertised)
 }
 

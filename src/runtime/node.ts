@@ -96,6 +96,12 @@ export interface NodeParts {
   readonly shutDown: () => Promise<void>
 }
 
+/** Where requests come in from outside. */
+interface Door {
+  quiesce(): Promise<void>
+  close(): Promise<void>
+}
+
 export class RunningNode implements SkeinNode {
   readonly roster: Roster
   readonly audit: Audit
@@ -124,6 +130,8 @@ export class RunningNode implements SkeinNode {
   private readonly notes = new NoteLimiter(monotonicMs)
   private journalHealth = { ok: true, detail: '', bytes: 0 }
   private stopping: Promise<void> | undefined
+  private isShut = false
+  private door: Door | undefined
   private quiet: Promise<void> = Promise.resolve()
   private finish: (end: { reason: string; error?: Error }) => void = () => {}
   private onStopped: () => void = () => {}
@@ -474,6 +482,11 @@ export class RunningNode implements SkeinNode {
     this.running.offer()
   }
 
+  /** Is told before this node goes, and closed before anything that it needs. */
+  serves(door: Door): void {
+    this.door = door
+  }
+
   /** A message from the control plane. */
   control(message: ControlToMain): void {
     const { link, log } = this.parts
@@ -771,8 +784,7 @@ export class RunningNode implements SkeinNode {
     inputs: readonly PublishInput[],
     timeoutMs = publishTimeoutMs,
   ): Promise<readonly PublishResult[]> {
-    if (this.stopping !== undefined)
-      throw new SkeinError('closed', 'the node is stopping', { retryable: true })
+    if (this.isShut) throw new SkeinError('closed', 'the node is stopping', { retryable: true })
     return publishChecked(inputs, newEventId, (events) => this.plane.publish(events, timeoutMs))
   }
 
@@ -940,6 +952,7 @@ export class RunningNode implements SkeinNode {
       this.onStopped = resolve
     })
     const { link, log } = this.parts
+    await this.door?.quiesce()
     await Promise.all([
       ...[...this.consumers].map((c) => c.stop()),
       this.offered.drain(deadlineMs),
@@ -955,10 +968,13 @@ export class RunningNode implements SkeinNode {
     } catch (error) {
       log('warn', 'node.leave_failed', { detail: String(error) })
     }
+    // Whoever is being answered still needs the rest.
+    await this.door?.close()
     await this.shutDown(reason)
   }
 
   private async shutDown(reason: string, error?: Error): Promise<void> {
+    this.isShut = true
     for (const timer of this.timers) clearInterval(timer)
     this.leadership.end()
     this.tails.close()
