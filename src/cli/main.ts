@@ -9,6 +9,7 @@ import { addDoctor } from './commands/doctor.js'
 import { addEvents } from './commands/events.js'
 import { addKeys } from './commands/keys.js'
 import { addServices } from './commands/services.js'
+import { addSpawn } from './commands/spawn.js'
 import { addStart } from './commands/start.js'
 import { addUp } from './commands/up.js'
 import { CliFailure, exitCodes } from './exit.js'
@@ -26,6 +27,7 @@ export async function main(argv: readonly string[]): Promise<void> {
   addEvents(program)
   addAgents(program)
   addServices(program)
+  addSpawn(program)
   addDoctor(program)
   addCarry(program)
   addAudit(program)

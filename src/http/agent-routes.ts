@@ -104,12 +104,12 @@ function inputOf(body: shapes.AgentInputJson): Parameters<SkeinNode['agents']['c
   }) as Parameters<SkeinNode['agents']['create']>[0]
 }
 
-function constraintsOf({ not_nodes, ...rest }: z.infer<typeof shapes.constraintsSchema>) {
+export function constraintsOf({ not_nodes, ...rest }: z.infer<typeof shapes.constraintsSchema>) {
   return defined({ ...rest, notNodes: not_nodes })
 }
 
 /** Without the fields that were not given. */
-function defined<T extends object>(value: T): { [K in keyof T]: Exclude<T[K], undefined> } {
+export function defined<T extends object>(value: T): { [K in keyof T]: Exclude<T[K], undefined> } {
   return Object.fromEntries(Object.entries(value).filter(([, v]) => v !== undefined)) as never
 }
 

@@ -23,6 +23,7 @@ import { nodeRoutes } from './node-routes.js'
 import { olderRoutes, olderSockets } from './older-systems.js'
 import { openapiDocument } from './openapi.js'
 import { HttpProblem, notFound, problemOf, problemType } from './problem.js'
+import { processorRoutes } from './processor-routes.js'
 import { Publisher } from './publish.js'
 import { roomRoutes } from './room-routes.js'
 import { roomSocket } from './room-socket.js'
@@ -161,6 +162,7 @@ class Surface {
       ...agentRoutes(node),
       ...serviceRoutes(node),
       agentStreamRoute(node),
+      ...processorRoutes(node),
       ...eventRoutes(node, publisher),
       ...roomRoutes(node),
       ...olderRoutes(node, publisher),
