@@ -49,7 +49,8 @@ const work = async (): Promise<void> => {
     boss.monitor(run, ({ ref, reason }) => {
       if (reason !== 'finished') console.log(`${ref.id} is down: ${reason}`)
     })
-    total += await run.result
+    const found = await run.result
+    total += found
     byNode.set(run.nodeId, (byNode.get(run.nodeId) ?? 0) + 1)
     if (pieces.length < 20) left ??= leaver.stop({ reason: 'scaled down' })
   }

@@ -10,6 +10,7 @@ const root = resolve(import.meta.dirname, '../..')
 
 const says: Readonly<Record<string, readonly string[]>> = {
   'typed-service.ts': ['two teas: 7.00 EUR', 'milk at 1.44', 'refused: unknown_sku {"sku":"gold"}'],
+  'worker-pool.ts': ['17984 primes below 200000'],
 }
 
 describe('examples', () => {
