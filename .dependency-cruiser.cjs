@@ -108,7 +108,7 @@ module.exports = {
       from: { path: '^src/cli/', pathNot: '^src/cli/commands/(start|up|doctor|carry)\\.ts$' },
       to: {
         path: '^src/',
-        pathNot: `^src/(cli|config|keys)/|^src/http/(service-)?contract\\.ts$|${core}(kernel/|version\\.ts$)`,
+        pathNot: `^src/(cli|client|config|keys)/|^src/http/(service-)?contract\\.ts$|${core}(kernel/|version\\.ts$)`,
       },
     },
     {

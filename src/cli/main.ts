@@ -8,6 +8,7 @@ import { addCluster } from './commands/cluster.js'
 import { addDoctor } from './commands/doctor.js'
 import { addEvents } from './commands/events.js'
 import { addKeys } from './commands/keys.js'
+import { addRooms } from './commands/rooms.js'
 import { addServices } from './commands/services.js'
 import { addSpawn } from './commands/spawn.js'
 import { addStart } from './commands/start.js'
@@ -28,6 +29,7 @@ export async function main(argv: readonly string[]): Promise<void> {
   addAgents(program)
   addServices(program)
   addSpawn(program)
+  addRooms(program)
   addDoctor(program)
   addCarry(program)
   addAudit(program)

@@ -306,7 +306,6 @@ export class RunningNode implements SkeinNode {
     return new Rooms({
       fabric,
       rows: this.rows,
-      sessions: new Map(),
       historyPrefixes: this.parts.config.roomHistory,
       secrets: this.parts.secrets,
       shardOf: (key) => shardOf(key, plane.shards),

@@ -43,7 +43,7 @@ import { type Occupant, Room } from './room.js'
 import { RoomFollowing } from './room-following.js'
 import { type LogPage, RoomLog } from './room-log.js'
 import { RoomOwner, roomStream } from './room-owner.js'
-import { type SessionMap, SessionTable } from './session-table.js'
+import { SessionTable } from './session-table.js'
 import { SessionTokens } from './session-tokens.js'
 import { Turns } from './turns.js'
 
@@ -61,7 +61,6 @@ const drainMs = 5_000
 export interface RoomsWorld {
   readonly fabric: Fabric
   readonly rows: RegistryLink
-  readonly sessions: SessionMap
   /** Rooms whose names begin so have a history; the same on every node. */
   readonly historyPrefixes: readonly string[]
   secrets(): readonly Uint8Array[]
@@ -122,10 +121,8 @@ export class Rooms {
     this.tokens = new SessionTokens(() => world.secrets())
     this.table = new SessionTable({
       nodeId: fabric.nodeId,
-      map: world.sessions,
-      isThere: (id) => id === fabric.nodeId || fabric.peer(id) !== undefined,
+      rows,
       isHere: (id) => this.clients.has(id),
-      tidies: () => fabric.peers.every(({ nodeId }) => fabric.nodeId < nodeId),
     })
     this.outbox = new Outbox((events) => world.publish(events))
     this.owner = new RoomOwner({
@@ -402,6 +399,7 @@ export class Rooms {
     if (client === undefined) return
     this.unsaved.delete(client)
     this.clients.delete(session)
+    this.table.forget(session)
     client.end(closeCodes.taken, 'the session went on with another connection')
   }
 
@@ -500,7 +498,6 @@ export class Rooms {
     try {
       this.table.put(client.session, {
         user: client.user,
-        nodeId: this.world.fabric.nodeId,
         isConnected,
         sinceMs: isConnected ? client.sinceMs : Date.now(),
         rooms: [...client.places.values()].map(({ room, position }) => [
@@ -556,6 +553,7 @@ export class Rooms {
     clearTimeout(this.saveTimer)
     this.following.close()
     this.presence.close()
+    this.table.close()
     for (const { log } of this.rooms.values()) log?.close()
   }
 

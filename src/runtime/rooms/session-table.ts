@@ -1,12 +1,19 @@
 /**
- * What the cluster knows of each session: whose it is, where it is connected and which rooms it is in. It lies in a replicated map, so any node can go
- * on with it, and outlives the connection by the time a client may take to come back.
+ * What the cluster knows of each session: whose it is, where it is connected and which rooms it is in. The node that has the connection says so in
+ * the registry, all nodes have a copy; when that node is gone each of them keeps what it knew for as long as a client may take to come back. So any node
+ * can go on with a session, and none has to ask the one that was lost.
+ *
+ * Clocks are not compared: whoever says last that it has the connection has it, and an older word is taken back by its own node.
  */
 import type { NodeId } from '../../core/kernel/brand.js'
+import { isSkeinError } from '../../core/kernel/error.js'
+import type { RegistryLink } from '../registry-link.js'
 import type { SessionView } from './api-types.js'
 
 /** After that a session that did not come back is forgotten. */
 export const sessionWindowMs = 120_000
+/** Of sessions without a connection. */
+const endedMax = 50_000
 
 export interface SessionRecord {
   readonly user: string
@@ -17,90 +24,105 @@ export interface SessionRecord {
   readonly rooms: readonly (readonly [room: string, position: number | null])[]
 }
 
-/** The part of a replicated map that is needed. */
-export interface SessionMap {
-  get(key: string): unknown
-  set(key: string, value: unknown): void
-  delete(key: string): void
-  entries(): Iterable<readonly [string, unknown]>
-}
-
 export interface SessionTableWorld {
   readonly nodeId: NodeId
-  readonly map: SessionMap
-  /** Members that answer, this node included. */
-  isThere(nodeId: NodeId): boolean
+  readonly rows: RegistryLink
   /** The session is connected to this process. */
   isHere(id: string): boolean
-  /** Somebody must tidy up after nodes that are gone; one at a time is enough. */
-  tidies(): boolean
 }
 
 export class SessionTable {
   private readonly world: SessionTableWorld
+  private readonly latest = new Map<string, SessionRecord>()
+  private readonly stop: () => void
 
   constructor(world: SessionTableWorld) {
     this.world = world
+    this.stop = world.rows.registry.onChange('session', (id, nodeId, row) => {
+      if (row === undefined) this.dropped(id, nodeId)
+      else this.heard(id, recordOf(nodeId, row.value))
+    })
   }
 
   get(id: string): SessionRecord | undefined {
-    return recordOf(this.world.map.get(id))
+    return this.latest.get(id)
   }
 
-  put(id: string, record: SessionRecord): void {
-    const { user, nodeId, isConnected, sinceMs, rooms } = record
-    this.world.map.set(id, [user, nodeId, isConnected ? 1 : 0, sinceMs, rooms])
+  /** Of a session that is, or was a moment ago, connected here. Throws `overloaded`. */
+  put(id: string, { user, isConnected, sinceMs, rooms }: Omit<SessionRecord, 'nodeId'>): void {
+    const { rows } = this.world
+    try {
+      rows.put('session', id, [user, isConnected ? 1 : 0, sinceMs, rooms])
+    } catch (error) {
+      // So many long names: its client can still say them.
+      if (!isSkeinError(error) || error.code !== 'payload_too_large') throw error
+      rows.put('session', id, [user, isConnected ? 1 : 0, sinceMs, []])
+    }
+  }
+
+  /** Somebody else has it now. */
+  forget(id: string): void {
+    this.world.rows.delete('session', id)
   }
 
   view(id: string): SessionView | undefined {
-    const record = this.get(id)
+    const record = this.latest.get(id)
     if (record === undefined) return undefined
-    const { user, nodeId, sinceMs } = record
-    return {
-      id,
-      user,
-      nodeId,
-      isConnected: record.isConnected && this.world.isThere(nodeId),
-      sinceMs,
-      rooms: record.rooms.map(([room]) => room),
-    }
+    const { user, nodeId, sinceMs, isConnected, rooms } = record
+    return { id, user, nodeId, isConnected, sinceMs, rooms: rooms.map(([room]) => room) }
   }
 
   list(): SessionView[] {
-    const views: SessionView[] = []
-    for (const [id] of this.world.map.entries()) {
-      const view = this.view(id)
-      if (view !== undefined) views.push(view)
-    }
-    return views.sort((a, b) => (a.id < b.id ? -1 : 1))
+    return [...this.latest.keys()].sort().flatMap((id) => this.view(id) ?? [])
   }
 
-  /** Sessions that ended go after their time; those of a node that is gone have ended now. */
-  sweep(nowMs: number): void {
+  private heard(id: string, record: SessionRecord | undefined): void {
+    if (record === undefined) return
+    const { nodeId, isConnected } = record
+    const known = this.latest.get(id)
+    if (!isConnected && known !== undefined && known.nodeId !== nodeId) return
+    this.latest.delete(id)
+    this.latest.set(id, record)
     const { world } = this
-    const { nodeId, map } = world
-    const isTidy = world.tidies()
-    for (const [id, value] of [...map.entries()]) {
-      const record = recordOf(value)
-      if (record === undefined) {
-        map.delete(id)
-        continue
-      }
-      const isOurs = record.nodeId === nodeId || (isTidy && !world.isThere(record.nodeId))
-      if (!isOurs) continue
-      if (record.isConnected) {
-        if (record.nodeId !== nodeId || !world.isHere(id))
-          this.put(id, { ...record, isConnected: false, sinceMs: nowMs })
-      } else if (record.sinceMs + sessionWindowMs < nowMs) map.delete(id)
+    if (isConnected && nodeId !== world.nodeId && !world.isHere(id)) this.forget(id)
+  }
+
+  private dropped(id: string, nodeId: NodeId): void {
+    const known = this.latest.get(id)
+    if (known?.nodeId !== nodeId) return
+    for (const row of this.world.rows.registry.rows('session', id)) {
+      const other = recordOf(row.nodeId, row.value)
+      if (other?.isConnected !== true) continue
+      this.latest.set(id, other)
+      return
     }
+    if (!known.isConnected) return
+    this.latest.delete(id)
+    this.latest.set(id, { ...known, isConnected: false, sinceMs: Date.now() })
+  }
+
+  /** Sessions that ended go after their time, or when they are too many, the oldest first. */
+  sweep(nowMs: number): void {
+    let ended = 0
+    for (const { isConnected } of this.latest.values()) if (!isConnected) ended++
+    for (const [id, { isConnected, sinceMs }] of this.latest) {
+      if (isConnected || (sinceMs + sessionWindowMs > nowMs && ended <= endedMax)) continue
+      ended--
+      this.latest.delete(id)
+      this.forget(id)
+    }
+  }
+
+  close(): void {
+    this.stop()
   }
 }
 
-/** What lies in a map may have been written by somebody else. */
-function recordOf(value: unknown): SessionRecord | undefined {
+/** Undefined for what another build may have written. */
+function recordOf(nodeId: NodeId, value: unknown): SessionRecord | undefined {
   if (!Array.isArray(value)) return undefined
-  const [user, nodeId, connected, sinceMs, rooms] = value as unknown[]
-  if (typeof user !== 'string' || typeof nodeId !== 'string' || typeof sinceMs !== 'number') return undefined
+  const [user, connected, sinceMs, rooms] = value as unknown[]
+  if (typeof user !== 'string' || typeof sinceMs !== 'number') return undefined
   if (!Array.isArray(rooms) || !rooms.every(isPlace)) return undefined
   return { user, nodeId, isConnected: connected === 1, sinceMs, rooms }
 }
