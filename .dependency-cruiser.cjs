@@ -12,6 +12,7 @@ const coreFolders = [
   'balancing',
   // What is placed, and who chooses the place.
   ['agents', 'balancing'],
+  'maps',
   'processing',
   'registry',
   'services',
