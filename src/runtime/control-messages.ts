@@ -62,6 +62,8 @@ export type ControlToMain =
       readonly lifecycle: Lifecycle
       readonly formatLevel: number
     }
+  /** Documents that changed, or all of them. */
+  | { readonly type: 'config'; readonly documents: readonly KeyValue[] }
   | {
       readonly type: 'feed'
       readonly atMs: number

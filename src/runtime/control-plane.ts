@@ -4,14 +4,15 @@
  */
 
 import { writeSync } from 'node:fs'
+import { configKey, configPrefix, settingsName } from '../core/kernel/config-document.js'
 import { isSkeinError } from '../core/kernel/error.js'
 import type { Note } from '../core/kernel/machine.js'
 import { NoteLimiter } from '../core/kernel/note-limiter.js'
 import { Random } from '../core/kernel/random.js'
 import { evictionKey, readRegistration } from '../core/kernel/registration.js'
+import type { KeyValue } from '../core/kernel/store-types.js'
 import { decodeMembership, encodeMembership } from '../core/membership/codec.js'
 import type { MembershipInput } from '../core/membership/membership.js'
-import { balancerKey } from '../core/node/agent-plane.js'
 import {
   type ExternalRecord,
   externalPrefix,
@@ -104,9 +105,13 @@ export class ControlPlane {
       note: (level, event, fields) => this.post({ type: 'note', level, event, fields }),
     })
     this.link = new StoreLink(drivers.store, setup.options.clusterName, {
-      onReset: (kvs, rev) => this.feed({ type: 'view_reset', kvs, rev }),
+      onReset: (kvs, rev) => {
+        this.feed({ type: 'view_reset', kvs, rev })
+        this.showConfig(kvs)
+      },
       onBatch: (batch) => {
         this.feed({ type: 'view_batch', batch })
+        this.showConfig(batch.events.flatMap((e) => (e.type === 'put' ? e.kv : [])))
         if (batch.events.some((e) => isShown(e.type === 'put' ? e.kv.key : e.key))) this.snapshotSoon()
       },
       onTrouble: (detail) =>
@@ -375,6 +380,11 @@ export class ControlPlane {
     this.feed({ type: 'main_stalled', stalled })
   }
 
+  private showConfig(kvs: readonly KeyValue[]): void {
+    const documents = kvs.filter((kv) => kv.key.startsWith(configPrefix))
+    if (documents.length > 0) this.post({ type: 'config', documents })
+  }
+
   private snapshotSoon(): void {
     this.snapshotTimer ??= setTimeout(() => {
       this.snapshotTimer = undefined
@@ -482,5 +492,7 @@ export class ControlPlane {
 
 /** Keys that change what main shows of nodes. */
 function isShown(key: string): boolean {
-  return [externalPrefix, offerPrefix, intentPrefix, balancerKey].some((prefix) => key.startsWith(prefix))
+  return [externalPrefix, offerPrefix, intentPrefix, configKey(settingsName)].some((prefix) =>
+    key.startsWith(prefix),
+  )
 }

@@ -35,7 +35,7 @@ import { HlcKeeper } from './hlc-keeper.js'
 import { monotonicMs } from './host-clock.js'
 import { openIdentity } from './identity.js'
 import { loadModules } from './load-modules.js'
-import { makeLog } from './log.js'
+import { type Log, makeLog } from './log.js'
 import { RunningNode } from './node.js'
 import type { NodeConfig, SkeinNode } from './node-api.js'
 import { presets } from './presets.js'
@@ -119,7 +119,7 @@ async function start(config: NodeConfig, undo: (() => Promise<unknown> | unknown
     identity.directoryLock.release()
   })
   const { nodeId, bootId } = identity
-  const log = makeLog(config, nodeId)
+  const { log, setLevel } = makeLog(config, nodeId)
   const credentials = new Credentials(config, nodeId, log)
   undo.push(() => credentials.close())
   const clock = HlcKeeper.open(config.dataDir, bootId)
@@ -182,6 +182,7 @@ async function start(config: NodeConfig, undo: (() => Promise<unknown> | unknown
     auditLog,
     link,
     log,
+    setLogLevel: setLevel,
     bootId,
     secrets: () => credentials.secrets,
     makeProcesses: () =>
@@ -266,7 +267,7 @@ async function serveHttp(
   advertised: AdvertisedAddress,
   node: RunningNode,
   credentials: Credentials,
-  log: ReturnType<typeof makeLog>,
+  log: Log,
   undo: (() => Promise<unknown> | unknown)[],
 ): Promise<string> {
   // What callers cause must not fill the log.

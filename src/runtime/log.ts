@@ -10,10 +10,17 @@ export type Log = (
 
 const ranks = { debug: 20, info: 30, warn: 40, error: 50, silent: 100 } as const
 
-export function makeLog(config: Pick<NodeConfig, 'logLevel' | 'logFormat'>, nodeId: string): Log {
+/** A log whose level can be changed while it runs. */
+export interface NodeLog {
+  readonly log: Log
+  setLevel(level: NodeConfig['logLevel']): void
+}
+
+export function makeLog(config: Pick<NodeConfig, 'logLevel' | 'logFormat'>, nodeId: string): NodeLog {
+  let logLevel = config.logLevel
   if (config.logFormat === 'pretty') {
-    return (level, event, fields) => {
-      if (ranks[level] < ranks[config.logLevel]) return
+    const log: Log = (level, event, fields) => {
+      if (ranks[level] < ranks[logLevel]) return
       const rest = Object.entries(fields).map(
         ([k, v]) => `${k}=${typeof v === 'string' ? v : JSON.stringify(v)}`,
       )
@@ -21,10 +28,21 @@ export function makeLog(config: Pick<NodeConfig, 'logLevel' | 'logFormat'>, node
         `${new Date().toISOString().slice(11, 23)} ${level.padEnd(5)} ${event} ${rest.join(' ')}\n`,
       )
     }
+    return {
+      log,
+      setLevel: (level) => {
+        logLevel = level
+      },
+    }
   }
   const logger = pino(
-    { level: config.logLevel, base: { node: nodeId }, timestamp: pino.stdTimeFunctions.isoTime },
+    { level: logLevel, base: { node: nodeId }, timestamp: pino.stdTimeFunctions.isoTime },
     pino.destination({ fd: 2, sync: true }),
   )
-  return (level, event, fields) => logger[level]({ ...fields }, event)
+  return {
+    log: (level, event, fields) => logger[level]({ ...fields }, event),
+    setLevel: (level) => {
+      logger.level = level
+    },
+  }
 }

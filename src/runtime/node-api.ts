@@ -8,6 +8,8 @@ import type { RoomsApi } from './rooms/api-types.js'
 import type { NamesApi, ServicesApi } from './services/api-types.js'
 
 export type * from './agents/api-types.js'
+export type * from './cluster-config/api-types.js'
+export type * from './maps/api-types.js'
 export type * from './processing/api-types.js'
 export type * from './rooms/api-types.js'
 export type * from './services/api-types.js'
@@ -15,6 +17,8 @@ export type * from './services/api-types.js'
 import type { ErrorCode } from '../core/kernel/error.js'
 import type { Coordinate } from '../core/membership/coordinates.js'
 import type { Evidence, Lifecycle, MemberStatus, Role } from '../core/membership/member.js'
+import type { ConfigApi } from './cluster-config/api-types.js'
+import type { MapOptions, MapsApi, ReplicatedMap } from './maps/api-types.js'
 import type { ProcessorsApi, SpawnApi } from './processing/api-types.js'
 
 /** A node as the answering node sees it. */
@@ -373,6 +377,10 @@ export interface SkeinNode extends AsyncDisposable, SpawnApi {
   readonly services: ServicesApi
   readonly names: NamesApi
   readonly rooms: RoomsApi
+  /** A map that every node holds in full; needs no creation. `conflict` where it was opened with another `merge`. */
+  map<V = unknown>(name: string, options?: MapOptions<V>): ReplicatedMap<V>
+  readonly maps: MapsApi
+  readonly config: ConfigApi
   readonly leader: {
     get(): LeaderView | null
     /** Makes this node the leader. */

@@ -16,6 +16,7 @@ import type { ConnectionEvent, FrameTransport } from '../ports/transport.js'
 import { Agents, agentFrames } from './agents/agents.js'
 import { Audit } from './audit.js'
 import type { AuditLog } from './audit-log.js'
+import { ClusterConfig } from './cluster-config/cluster-config.js'
 import { Consumer } from './consumers.js'
 import type { ControlLink } from './control-link.js'
 import type { ControlToMain } from './control-messages.js'
@@ -29,6 +30,7 @@ import { monotonicMs } from './host-clock.js'
 import { Instruments, loopResolutionMs } from './instruments.js'
 import { Knock } from './knock.js'
 import { Leadership } from './leadership.js'
+import { Maps } from './maps/maps.js'
 import { meshFrames, pack, unpack } from './mesh-frames.js'
 import { Mirror } from './mirror.js'
 import type {
@@ -92,6 +94,7 @@ export interface NodeParts {
     event: string,
     fields: Readonly<Record<string, unknown>>,
   ) => void
+  readonly setLogLevel: (level: NodeConfig['logLevel']) => void
   /** Ends everything in reverse order of the start. */
   readonly shutDown: () => Promise<void>
 }
@@ -118,6 +121,8 @@ export class RunningNode implements SkeinNode {
   private readonly leadership: Leadership
   private readonly operations: Operations
   private readonly running: Agents
+  private readonly replicated: Maps
+  readonly config: ClusterConfig
   private readonly retention: Retention
   private readonly mirrors: Mirror[] = []
   private readonly ownership: Ownership
@@ -171,6 +176,18 @@ export class RunningNode implements SkeinNode {
       caller: this.offered.caller,
       currentLease: () => this.plane.currentLease(),
       transact: (transaction) => parts.link.call('transact', transaction),
+    })
+    this.config = new ClusterConfig({
+      config,
+      link: parts.link,
+      strategy: () => this.roster.strategy,
+      log,
+    })
+    this.config.onSettings(({ logLevel }) => parts.setLogLevel(logLevel))
+    this.replicated = new Maps({
+      fabric: this.fabric,
+      members: () =>
+        this.roster.list().flatMap((v) => (v.kind === 'node' && v.observed !== 'left' ? [v.id] : [])),
     })
     this.ended = new Promise((resolve) => {
       this.finish = resolve
@@ -266,6 +283,7 @@ export class RunningNode implements SkeinNode {
       peerAddress: (id) => this.roster.peerAddress(id),
       candidates: () => this.roster.candidates(),
       strategy: () => this.roster.strategy,
+      setStrategy: (strategy) => this.config.changeSettings({ strategy }),
       request: (address, type, body, options) => parts.mesh.request(address, type, body, options),
       publish: (stream, event) => this.events.publish(stream, event),
       makeProcesses: parts.makeProcesses,
@@ -431,13 +449,13 @@ export class RunningNode implements SkeinNode {
   }
 
   private retentionOf(): Retention {
-    const { config, journal, link, log } = this.parts
+    const { journal, link, log } = this.parts
     return new Retention({
       journal,
-      policy: {
-        ageMsMax: config.retentionHours * 3_600_000,
-        streamBytesMax: config.retentionStreamMib * 1_048_576,
-      },
+      policy: () => ({
+        ageMsMax: this.config.settings.retentionHours * 3_600_000,
+        streamBytesMax: this.config.settings.retentionStreamMib * 1_048_576,
+      }),
       nowMs: () => Date.now(),
       holdsLease: () => this.plane.currentLease() !== null,
       isLeader: () => this.roster.leaderView()?.isSelf === true,
@@ -504,7 +522,13 @@ export class RunningNode implements SkeinNode {
         this.roomsHere.routesChanged()
         this.leadership.update(message.leads && message.leader !== null ? message.leader.term : null)
         // One that was told to drain before it was started again is a member too, and stays empty.
-        if (message.lifecycle === 'active' || message.lifecycle === 'draining') this.onActive()
+        if (message.lifecycle === 'active' || message.lifecycle === 'draining') {
+          this.replicated.started()
+          this.onActive()
+        }
+        break
+      case 'config':
+        this.config.update(message.documents)
         break
       case 'feed':
         this.instruments.countFeed(message.event)
@@ -712,6 +736,11 @@ export class RunningNode implements SkeinNode {
   get link(): SkeinNode['link'] {
     return this.processing.link
   }
+  get maps(): SkeinNode['maps'] {
+    return this.replicated.api
+  }
+
+  map: SkeinNode['map'] = (name, options) => this.replicated.map(name, options)
 
   get rooms(): SkeinNode['rooms'] {
     return this.roomsHere.api
@@ -976,6 +1005,7 @@ export class RunningNode implements SkeinNode {
     this.isShut = true
     for (const timer of this.timers) clearInterval(timer)
     this.leadership.end()
+    this.replicated.close()
     this.tails.close()
     this.ownership.close()
     this.operations.close()

@@ -8,7 +8,8 @@ import type { Journal, LeaseFile, RetentionPolicy } from '../ports/journal.js'
 
 export interface RetentionWorld {
   readonly journal: Pick<Journal, 'trim' | 'leaseFiles' | 'dropLease'>
-  readonly policy: RetentionPolicy
+  /** In force now. */
+  policy(): RetentionPolicy
   /** Wall clock, ms. */
   nowMs(): number
   holdsLease(): boolean
@@ -38,7 +39,7 @@ export class Retention {
     if (this.running || !world.holdsLease()) return
     this.running = true
     try {
-      this.tell('journal.trimmed', await world.journal.trim(world.policy, world.nowMs()))
+      this.tell('journal.trimmed', await world.journal.trim(world.policy(), world.nowMs()))
       if (world.isLeader()) await this.tidy()
       else this.unreferenced = new Set()
     } catch (error) {
@@ -52,7 +53,8 @@ export class Retention {
 
   private async tidy(): Promise<void> {
     const { world } = this
-    const { journal, policy } = world
+    const { journal } = world
+    const policy = world.policy()
     const files = await journal.leaseFiles()
     const seals = await world.seals()
     const inUse = new Set(await world.liveLeases())

@@ -59,7 +59,7 @@ describe('retention of what ended leases left', () => {
     const owned: ShardAssignment = { epoch: asEpoch(12), nodeId: 'n', lease: l3, target: null, unsealed: [] }
     world = {
       journal,
-      policy: { ageMsMax: 24 * hour, streamBytesMax: 1e9 },
+      policy: () => ({ ageMsMax: 24 * hour, streamBytesMax: 1e9 }),
       nowMs: () => 6 * hour,
       holdsLease: () => true,
       isLeader: () => true,
@@ -127,7 +127,7 @@ describe('retention of what ended leases left', () => {
     ])
     const retention = new Retention({
       ...world,
-      policy: { ageMsMax: 24 * hour, streamBytesMax: 6_500 },
+      policy: () => ({ ageMsMax: 24 * hour, streamBytesMax: 6_500 }),
     })
     for (let pass = 0; pass < 3; pass++) await retention.run()
     const page = await journal.read({ shard: 0, segments: seals.segments, after: 0, limit: 100 })

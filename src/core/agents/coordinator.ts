@@ -10,6 +10,7 @@ import type { Candidate } from '../balancing/candidate.js'
 import { isFit, type Work } from '../balancing/candidate.js'
 import { isPositional, type Placed, planMoves } from '../balancing/rebalance.js'
 import { asEpoch, asLeaseId, type Epoch, type LeaseId, type NodeId, type Term } from '../kernel/brand.js'
+import { isRebalancing } from '../kernel/config-document.js'
 import { Deadlines } from '../kernel/deadlines.js'
 import { type Instant, type Note, note } from '../kernel/machine.js'
 import type { Compare, StoreEffect, StoreOp, StoreReply } from '../kernel/store-types.js'
@@ -235,18 +236,21 @@ export class AgentCoordinator {
   private takeCandidates(at: Instant): void {
     this.candidates = this.world.candidates().map((c) => ({ ...c, agents: this.places.agentsOf(c.lease) }))
     this.byLease = new Map(this.candidates.map((c) => [c.lease, c]))
+    const rebalances = isRebalancing(this.world.view, this.options.rebalance)
     const key = this.candidates
       .map(
         (c) =>
           `${c.lease}/${c.refusal === ''}/${c.agents < c.maxAgents}/${c.trust}/${c.kinds.join()}/${c.allowsExec}`,
       )
+      .concat(rebalances ? 'balance' : '')
       .join(' ')
     if (key === this.lastCandidates) return
     this.lastCandidates = key
     this.lookAgain(this.waiting)
     // Whom they were to go to may be gone, or be able to take them no longer.
     for (const name of this.places.moving) this.dirty.add(name)
-    if (this.options.rebalance) this.deadlines.set('balance', at.nowMs + balanceEveryMs)
+    if (rebalances) this.deadlines.set('balance', at.nowMs + balanceEveryMs)
+    else this.deadlines.clear('balance')
   }
 
   private lookAgain(names: Set<string>): void {

@@ -9,6 +9,7 @@ import { type AgentEntry, AgentTable } from '../agents/table.js'
 import { Balancer, defaultStrategy, parseStrategy, type Strategy } from '../balancing/balancer.js'
 import { Trust, type TrustOptions } from '../balancing/trust.js'
 import type { LeaseId, NodeId, Term } from '../kernel/brand.js'
+import { setting } from '../kernel/config-document.js'
 import type { Instant } from '../kernel/machine.js'
 import type { Random } from '../kernel/random.js'
 import { evictionKey, registrationKey, registrations } from '../kernel/registration.js'
@@ -27,7 +28,8 @@ import {
 } from './candidates.js'
 
 /** Cluster-wide settings of the balancer. */
-export const balancerKey = 'settings/balancer'
+/** Where the strategy was before the cluster had settings; read where they name none. */
+const balancerKey = 'settings/balancer'
 
 export interface AgentPlaneOptions {
   readonly movingMax: number
@@ -118,8 +120,13 @@ export class AgentPlane {
   }
 
   get strategy(): Strategy {
-    const value = this.world.view.json(balancerKey) as { strategy?: string } | undefined
-    return parseStrategy(value?.strategy ?? '') ?? defaultStrategy
+    const { view } = this.world
+    const older = view.json(balancerKey) as { strategy?: string } | undefined
+    return (
+      parseStrategy(String(setting(view, 'strategy') ?? '')) ??
+      parseStrategy(older?.strategy ?? '') ??
+      defaultStrategy
+    )
   }
 
   nextDeadlineMs(): number {

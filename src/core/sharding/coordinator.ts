@@ -7,6 +7,7 @@
  */
 
 import { asEpoch, type Epoch, type LeaseId, type NodeId, type Term } from '../kernel/brand.js'
+import { isRebalancing } from '../kernel/config-document.js'
 import { Deadlines } from '../kernel/deadlines.js'
 import { formatLevel } from '../kernel/format.js'
 import { type Instant, type Note, note } from '../kernel/machine.js'
@@ -169,7 +170,9 @@ export class ShardCoordinator {
       if (target === a.target) return a
       if (target !== null) {
         const isCalm =
-          this.options.rebalance && at.nowMs >= this.settledAtMs && moving < this.options.movingMax
+          isRebalancing(this.world.view, this.options.rebalance) &&
+          at.nowMs >= this.settledAtMs &&
+          moving < this.options.movingMax
         if (holder.mayOwn && !isCalm) return a
         if (a.target === null) moving++
       }

@@ -20,7 +20,6 @@ import { asEpoch, type LeaseId, type NodeId } from '../../core/kernel/brand.js'
 import { isSkeinError, SkeinError } from '../../core/kernel/error.js'
 import { Random } from '../../core/kernel/random.js'
 import { jsonEncode } from '../../core/kernel/text.js'
-import { balancerKey } from '../../core/node/agent-plane.js'
 import type { AgentProcesses } from '../../ports/agent-processes.js'
 import type { Journal } from '../../ports/journal.js'
 import type { ControlLink } from '../control-link.js'
@@ -76,6 +75,8 @@ export interface AgentsWorld {
   /** In order of node id, without their agents. */
   candidates(): readonly Candidate[]
   strategy(): Strategy
+  /** For the whole cluster. */
+  setStrategy(strategy: Strategy): Promise<void>
   request(
     address: string,
     type: number,
@@ -459,9 +460,7 @@ export class Agents {
           throw new SkeinError('invalid_argument', `strategy "${text}" is none of ${strategies.join(', ')}`, {
             details: { field: 'strategy', allowed: strategies },
           })
-        await this.world.link.call('transact', {
-          then: [{ type: 'put', key: balancerKey, value: jsonEncode({ v: 1, strategy }) }],
-        })
+        await this.world.setStrategy(strategy)
       },
       select: (query = {}) => {
         const services = [...(query.services ?? []), ...(query.service === undefined ? [] : [query.service])]
