@@ -32,6 +32,7 @@ export interface Answer {
 export interface Body {
   readonly type: string
   readonly text: string
+  readonly headers?: Readonly<Record<string, string>>
 }
 
 const defaultTimeoutMs = 15_000
@@ -59,6 +60,7 @@ export async function exchange(
   if (body !== undefined) {
     headers['content-type'] = body.type
     headers['content-length'] = Buffer.byteLength(body.text)
+    Object.assign(headers, body.headers)
   }
   try {
     return await send(url, { method, headers, signal }, body?.text, options.tls)

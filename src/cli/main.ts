@@ -5,6 +5,7 @@ import { addAgents } from './commands/agents.js'
 import { addAudit } from './commands/audit.js'
 import { addCarry } from './commands/carry.js'
 import { addCluster } from './commands/cluster.js'
+import { addConfig } from './commands/config.js'
 import { addDoctor } from './commands/doctor.js'
 import { addEvents } from './commands/events.js'
 import { addKeys } from './commands/keys.js'
@@ -30,6 +31,7 @@ export async function main(argv: readonly string[]): Promise<void> {
   addServices(program)
   addSpawn(program)
   addRooms(program)
+  addConfig(program)
   addDoctor(program)
   addCarry(program)
   addAudit(program)

@@ -60,7 +60,7 @@ export class Access {
   private readonly tokens: TokenSource | undefined
   private readonly clusterName: string | undefined
   private readonly byConnection = new WeakMap<Socket, Principal | null>()
-  private readonly requests: RateLimit
+  private requests: RateLimit
   private readonly failed = new RateLimit(failures.perSecond, failures.burst)
 
   constructor(options: AccessOptions) {
@@ -68,6 +68,11 @@ export class Access {
     this.clusterName = options.clusterName
     this.sessions = new Sessions(options.secrets)
     this.requests = new RateLimit(options.rateLimit, options.rateBurst)
+  }
+
+  /** From now on; whoever had to wait need not. */
+  limitTo(perSecond: number, burst: number): void {
+    this.requests = new RateLimit(perSecond, burst)
   }
 
   get isRequired(): boolean {

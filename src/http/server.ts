@@ -16,9 +16,11 @@ import { agentSocket, agentStreamRoute } from './agent-streams.js'
 import { AuditTrail } from './audit.js'
 import { authRoutes } from './auth-routes.js'
 import { clusterRoutes } from './cluster-routes.js'
+import { configRoutes } from './config-routes.js'
 import { limitConnections } from './connections.js'
 import { bodyBytesMaxOf, dispatch, type GuardedRequest, sendAnswer, sendError } from './dispatch.js'
 import { eventRoutes, eventSockets } from './event-routes.js'
+import { mapRoutes } from './map-routes.js'
 import { nodeRoutes } from './node-routes.js'
 import { olderRoutes, olderSockets } from './older-systems.js'
 import { openapiDocument } from './openapi.js'
@@ -127,6 +129,7 @@ class Surface {
   private isQuiescing = false
   /** Of HTTP; those of WebSockets are the hub's. */
   private readonly connections = new Set<Duplex>()
+  private readonly stopListening: () => void
   private server!: Server
 
   constructor(node: SkeinNode, options: HttpServerOptions) {
@@ -139,6 +142,9 @@ class Surface {
       rateBurst: options.rateBurst ?? 0,
       clusterName: options.clusterName,
     })
+    this.stopListening = node.config.onSettings(({ rateLimit, rateBurst }) =>
+      this.access.limitTo(rateLimit, rateBurst),
+    )
     this.trail = new AuditTrail(node.audit)
     const publisher = new Publisher(node)
     this.watch = new WatchHub(node, this.access)
@@ -165,6 +171,8 @@ class Surface {
       ...processorRoutes(node),
       ...eventRoutes(node, publisher),
       ...roomRoutes(node),
+      ...mapRoutes(node),
+      ...configRoutes(node),
       ...olderRoutes(node, publisher),
       ...systemRoutes(node, {
         openSockets: () => this.sockets.size,
@@ -210,6 +218,7 @@ class Surface {
 
   async close(): Promise<void> {
     this.isQuiescing = true
+    this.stopListening()
     this.watch.close()
     const ended = new Promise<void>((resolve) => {
       if (this.server.listening) this.server.close(() => resolve())
