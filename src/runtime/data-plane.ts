@@ -8,6 +8,7 @@ import { asEpoch } from '../core/kernel/brand.js'
 import { isSkeinError } from '../core/kernel/error.js'
 import { dedupeDefaults } from '../core/routing/dedupe.js'
 import type {
+  AgentFence,
   CommitGroup,
   CommitOutcome,
   EventOutcome,
@@ -34,6 +35,8 @@ export interface DataPlaneWorld {
   readonly mesh: FrameTransport
   readonly clock: HlcKeeper
   peerAddress(nodeId: NodeId): string | undefined
+  /** Is a later epoch of that agent known here? */
+  isFenced(fence: AgentFence): boolean
   shardClosed(shard: ShardId, epoch: Epoch): void
   /** Events acknowledged just now on this node, for tails and consumers. */
   acknowledged(events: readonly AcknowledgedEvent[]): void
@@ -100,7 +103,7 @@ export class DataPlane {
       nowMs: monotonicMs,
       shardOf: (key) => shardOf(key, world.shared.shards),
       route: (shard) => this.route(shard),
-      acceptHere: (shard, events, settle) => this.writer.accept(shard, events, settle),
+      acceptHere: (shard, events, settle) => this.accept(shard, events, settle),
       forward: (to, events, timeoutMs, done) => void this.forward(to, events, timeoutMs, done),
       wakeAt: (atMs) => this.wakeAt(atMs),
     })
@@ -257,12 +260,42 @@ export class DataPlane {
       else list.push(index)
     })
     for (const [shard, indexes] of parts) {
-      this.writer.accept(
+      this.accept(
         shard,
         indexes.map((i) => events[i] as NewEvent),
         (i, outcome) => settle(indexes[i] as number, outcome),
       )
     }
+  }
+
+  /** What an agent publishes that runs elsewhere by now is refused; the rest is the writer's. */
+  private accept(
+    shard: ShardId,
+    events: readonly NewEvent[],
+    settle: (index: number, outcome: EventOutcome) => void,
+  ): void {
+    const isStale = ({ fence }: NewEvent): boolean => fence !== undefined && this.world.isFenced(fence)
+    if (!events.some(isStale)) {
+      this.writer.accept(shard, events, settle)
+      return
+    }
+    const rest: number[] = []
+    events.forEach((event, i) => {
+      if (!isStale(event)) rest.push(i)
+      else
+        settle(i, {
+          status: 'rejected',
+          shard,
+          code: 'fenced',
+          detail: `agent "${event.fence?.agent}" has a later epoch than ${event.fence?.epoch}`,
+          retryable: false,
+        })
+    })
+    this.writer.accept(
+      shard,
+      rest.map((i) => events[i] as NewEvent),
+      (i, outcome) => settle(rest[i] as number, outcome),
+    )
   }
 
   private async forward(

@@ -3,7 +3,7 @@ import { Packr } from 'msgpackr'
 import type { AgentRunReport } from '../core/agents/audit.js'
 import { asEpoch, asLeaseId, type NodeId } from '../core/kernel/brand.js'
 import { SkeinError } from '../core/kernel/error.js'
-import type { EventOutcome, NewEvent } from '../core/routing/events.js'
+import type { AgentFence, EventOutcome, NewEvent } from '../core/routing/events.js'
 import type { TenureReport } from '../core/sharding/ownership-audit.js'
 import type { StoredEvent } from '../ports/journal.js'
 import { troubleOfForwarded } from './event-checks.js'
@@ -58,7 +58,14 @@ export function unpack(body: Uint8Array): unknown {
 }
 
 export function packPublish(hlc: string, events: readonly NewEvent[]): Uint8Array {
-  return pack([hlc, events.map((e) => [e.stream, e.key, e.id, e.type, e.payload])])
+  return pack([
+    hlc,
+    events.map(({ stream, key, id, type, payload, fence }) =>
+      fence === undefined
+        ? [stream, key, id, type, payload]
+        : [stream, key, id, type, payload, fence.agent, fence.epoch],
+    ),
+  ])
 }
 
 export function unpackPublish(body: Uint8Array): { hlc: string; events: NewEvent[] } {
@@ -66,15 +73,22 @@ export function unpackPublish(body: Uint8Array): { hlc: string; events: NewEvent
   if (!Array.isArray(value) || typeof value[0] !== 'string' || !Array.isArray(value[1]))
     throw malformed('publish')
   const events = value[1].map((row): NewEvent => {
-    if (!Array.isArray(row) || row.length !== 5 || row.some((text) => typeof text !== 'string'))
-      throw malformed('publish')
+    if (!Array.isArray(row) || (row.length !== 5 && row.length !== 7)) throw malformed('publish')
+    if (row.slice(0, 5).some((text) => typeof text !== 'string')) throw malformed('publish')
     const [stream, key, id, type, payload] = row as [string, string, string, string, string]
-    const event = { stream, key, id, type, payload }
+    const fence = row.length === 7 ? { fence: fenceOf(row[5], row[6]) } : {}
+    const event = { stream, key, id, type, payload, ...fence }
     const trouble = troubleOfForwarded(event)
     if (trouble !== undefined) throw malformed('publish', trouble)
     return event
   })
   return { hlc: value[0], events }
+}
+
+/** Throws `protocol_violation`. */
+export function fenceOf(agent: unknown, epoch: unknown): AgentFence {
+  if (typeof agent !== 'string' || agent.length > agentCharsMax || !isCount(epoch)) throw malformed('fence')
+  return { agent, epoch }
 }
 
 const statuses = ['accepted', 'duplicate', 'rejected', 'retry'] as const

@@ -7,6 +7,7 @@ import { NoteLimiter } from '../core/kernel/note-limiter.js'
 import { registrationPrefix } from '../core/kernel/registration.js'
 import { jsonEncode } from '../core/kernel/text.js'
 import { type ExternalRecord, externalPrefix } from '../core/node/candidates.js'
+import type { AgentFence } from '../core/routing/events.js'
 import type { Alarm } from '../core/sharding/ownership-audit.js'
 import { shardOf } from '../core/sharding/shard-map.js'
 import type { AgentProcesses } from '../ports/agent-processes.js'
@@ -222,6 +223,7 @@ export class RunningNode implements SkeinNode {
       mesh: parts.mesh,
       clock: parts.clock,
       peerAddress: (id) => this.roster.peerAddress(id),
+      isFenced: (fence) => this.running.isFenced(fence),
       shardClosed: (shard, epoch) => parts.link.tell({ type: 'shard_closed', shard, epoch }),
       acknowledged: (events) => {
         this.tails.acknowledged(events)
@@ -285,7 +287,8 @@ export class RunningNode implements SkeinNode {
       strategy: () => this.roster.strategy,
       setStrategy: (strategy) => this.config.changeSettings({ strategy }),
       request: (address, type, body, options) => parts.mesh.request(address, type, body, options),
-      publish: (stream, event) => this.events.publish(stream, event),
+      publish: async (stream, event, fence) =>
+        settled(await this.publishMany([{ ...event, stream }], undefined, fence)),
       makeProcesses: parts.makeProcesses,
       log: parts.log,
     })
@@ -811,9 +814,12 @@ export class RunningNode implements SkeinNode {
   private async publishMany(
     inputs: readonly PublishInput[],
     timeoutMs = publishTimeoutMs,
+    fence?: AgentFence,
   ): Promise<readonly PublishResult[]> {
     if (this.isShut) throw new SkeinError('closed', 'the node is stopping', { retryable: true })
-    return publishChecked(inputs, newEventId, (events) => this.plane.publish(events, timeoutMs))
+    return publishChecked(inputs, newEventId, (events) =>
+      this.plane.publish(fence === undefined ? events : events.map((e) => ({ ...e, fence })), timeoutMs),
+    )
   }
 
   // --- leader and cluster ---------------------------------------------------------------------------------------------

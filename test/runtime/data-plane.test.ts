@@ -6,6 +6,7 @@ import { noSeals } from '../../src/core/sharding/shard-map.js'
 import { MemoryJournal, MemoryJournalState } from '../../src/drivers/journal-memory/memory-journal.js'
 import { DataPlane, type DataPlaneWorld } from '../../src/runtime/data-plane.js'
 import { monotonicMs } from '../../src/runtime/host-clock.js'
+import { packPublish, unpackOutcomes } from '../../src/runtime/mesh-frames.js'
 import { SharedState } from '../../src/runtime/shared-state.js'
 
 const lease = asLeaseId('l1')
@@ -21,7 +22,7 @@ class SlowJournal extends MemoryJournal {
   }
 }
 
-function makePlane() {
+function makePlane(isFenced: DataPlaneWorld['isFenced'] = () => false) {
   const journal = new SlowJournal({ state: new MemoryJournalState('slow') })
   const shared = new SharedState(1)
   const notes: string[] = []
@@ -29,7 +30,8 @@ function makePlane() {
     nodeId: 'n1',
     shared,
     journal,
-    clock: { now: () => '0'.repeat(24) } as unknown as DataPlaneWorld['clock'],
+    clock: { now: () => '0'.repeat(24), receive: () => undefined } as unknown as DataPlaneWorld['clock'],
+    isFenced,
     acknowledged: () => undefined,
     shardOpened: () => undefined,
     shardGone: () => undefined,
@@ -84,6 +86,31 @@ describe('a shard whose journal is not open yet', () => {
     await plane.relinquish()
     await expect(opening).rejects.toMatchObject({ code: 'unavailable' })
     expect(journal.tries).toHaveLength(1)
+    plane.close()
+  })
+})
+
+describe('what an agent publishes', () => {
+  it('is refused where a later epoch of the agent is known, and what comes with it is not', async () => {
+    const { plane, journal } = makePlane(({ agent, epoch }) => agent === 'a' && epoch < 7)
+    const opening = plane.journalOpen(lease)
+    const opened = plane.openShard(0, epoch, lease, noSeals)
+    journal.tries[0]?.go()
+    await Promise.all([opening, opened])
+    const by = (id: string, of: number) => ({ ...event, id, fence: { agent: 'a', epoch: of } })
+    const events = [by('old', 6), by('new', 7), { ...event, id: 'plain' }]
+    expect(await plane.publish(events, 5_000)).toMatchObject([
+      { status: 'rejected', code: 'fenced', retryable: false },
+      { status: 'accepted', offset: 1 },
+      { status: 'accepted', offset: 2 },
+    ])
+    const answer = await new Promise<Uint8Array | Error>((reply) =>
+      plane.receive(packPublish('0'.repeat(24), [by('late', 6), by('now', 7)]), reply),
+    )
+    expect(unpackOutcomes(answer as Uint8Array).outcomes).toMatchObject([
+      { status: 'rejected', code: 'fenced' },
+      { status: 'accepted', offset: 3 },
+    ])
     plane.close()
   })
 })

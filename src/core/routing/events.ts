@@ -9,6 +9,14 @@ export interface NewEvent {
   readonly id: string
   readonly type: string
   readonly payload: string
+  /** What an agent publishes is refused where a later epoch of it is known. Not stored. */
+  readonly fence?: AgentFence
+}
+
+/** Which agent acts, and under which assignment. */
+export interface AgentFence {
+  readonly agent: string
+  readonly epoch: number
 }
 
 /** An event as the owner of its shard hands it to the journal. */

@@ -20,6 +20,7 @@ import { asEpoch, type LeaseId, type NodeId } from '../../core/kernel/brand.js'
 import { isSkeinError, SkeinError } from '../../core/kernel/error.js'
 import { Random } from '../../core/kernel/random.js'
 import { jsonEncode } from '../../core/kernel/text.js'
+import type { AgentFence } from '../../core/routing/events.js'
 import type { AgentProcesses } from '../../ports/agent-processes.js'
 import type { Journal } from '../../ports/journal.js'
 import type { ControlLink } from '../control-link.js'
@@ -41,7 +42,7 @@ import { proxyOf } from './body.js'
 import { AgentCaller } from './caller.js'
 import type { AnyAgentDefinition } from './definition.js'
 import { AgentDirectory } from './directory.js'
-import { packReply, unpackCall } from './frames.js'
+import { type CallFrame, type CallReply, packReply, unpackCall } from './frames.js'
 import { GuardKeeper } from './guard-keeper.js'
 import { packData, unpackData } from './packing.js'
 import type { LocalAgent } from './run.js'
@@ -86,6 +87,7 @@ export interface AgentsWorld {
   publish(
     stream: string,
     event: { readonly key: string; readonly type?: string; readonly payload: unknown; readonly id?: string },
+    fence: AgentFence,
   ): Promise<unknown>
   makeProcesses(): AgentProcesses
   log(
@@ -128,10 +130,10 @@ export class Agents {
       forget: (lease, name, epoch) => world.journal.forgetCheckpoint(lease, name, epoch),
       guard: (lease) => this.guards.get(lease),
       reach: {
-        publish: async (stream, event) => {
-          await world.publish(stream, event)
+        publish: async (stream, event, fence) => {
+          await world.publish(stream, event, fence)
         },
-        call: (name, method, args) => this.call(name, method, args, callTimeoutMs),
+        call: (name, method, args, fence) => this.call(name, method, args, callTimeoutMs, fence),
       },
       tell: (message) => world.link.tell(message),
       sendTo: (nodeId, body) => this.requestTo(nodeId, agentFrames.state, body, 5_000),
@@ -144,7 +146,7 @@ export class Agents {
       directory: this.directory,
       nowMs: monotonicMs,
       address: (nodeId) => world.peerAddress(nodeId),
-      callHere: (frame) => this.runner.call(frame),
+      callHere: (frame) => this.carryOut(frame),
       request: (address, body, timeoutMs, signal) =>
         world.request(address, agentFrames.call, body, { timeoutMs, signal }),
     })
@@ -198,7 +200,7 @@ export class Agents {
 
   /** Answers a frame of type {@link agentFrames}. */
   async answer(type: number, body: Uint8Array): Promise<Uint8Array> {
-    if (type === agentFrames.call) return packReply(await this.runner.call(unpackCall(body)))
+    if (type === agentFrames.call) return packReply(await this.carryOut(unpackCall(body)))
     if (type === agentFrames.state) return this.runner.handovers.receive(body)
     const [what, name, data] = unpack(body) as [string, string, unknown]
     if (what === 'states') return pack(this.runner.all())
@@ -431,14 +433,27 @@ export class Agents {
     return (await this.askOwner(name, 'output', data, (query.waitMs ?? 0) + 5_000)) as OutputView[]
   }
 
+  /** Is a later epoch of that agent known here? Then what it does under this one comes from a step that was frozen. */
+  isFenced({ agent, epoch }: AgentFence): boolean {
+    return (this.directory.get(agent)?.at?.epoch ?? 0) > epoch
+  }
+
+  private carryOut(frame: CallFrame): Promise<CallReply> {
+    const { fence } = frame
+    if (fence === undefined || !this.isFenced(fence)) return this.runner.call(frame)
+    const error = new SkeinError('fenced', `agent "${fence.agent}" has a later epoch than ${fence.epoch}`)
+    return Promise.resolve({ kind: 'error', error })
+  }
+
   private async call(
     name: string,
     method: string,
     args: readonly unknown[],
     timeoutMs: number,
+    fence?: AgentFence,
   ): Promise<unknown> {
     this.checkOpen()
-    const result = await this.caller.call(name, method, packData(args, 'the arguments'), timeoutMs)
+    const result = await this.caller.call(name, method, packData(args, 'the arguments'), timeoutMs, fence)
     return unpackData(result, 'the result')
   }
 

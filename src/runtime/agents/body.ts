@@ -1,5 +1,6 @@
 /** Where the handlers of one agent run: in this thread, or in one of its own (`worker-body.ts`). */
 import { SkeinError } from '../../core/kernel/error.js'
+import type { AgentFence } from '../../core/routing/events.js'
 import type { AgentContext, AgentDefinition, AgentProxy, StopCause } from './definition.js'
 import { packData, unpackData } from './packing.js'
 
@@ -26,6 +27,11 @@ export interface AgentReach {
     event: string,
     fields: Readonly<Record<string, unknown>>,
   ): void
+}
+
+export interface FencedReach extends Pick<AgentReach, 'log'> {
+  publish(...args: [...Parameters<AgentReach['publish']>, fence: AgentFence]): Promise<void>
+  call(...args: [...Parameters<AgentReach['call']>, fence: AgentFence]): Promise<unknown>
 }
 
 export interface AgentBody {

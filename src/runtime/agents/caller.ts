@@ -3,6 +3,7 @@
  * numbers make sure that a call that is sent again is carried out once. Calls made while the agent moves wait and arrive in order.
  */
 import { isSkeinError, SkeinError } from '../../core/kernel/error.js'
+import type { AgentFence } from '../../core/routing/events.js'
 import type { AgentDirectory } from './directory.js'
 import { type CallFrame, type CallReply, packCall, unpackReply } from './frames.js'
 
@@ -21,6 +22,7 @@ interface Pending {
   readonly method: string
   readonly args: Uint8Array
   readonly deadlineMs: number
+  readonly fence: AgentFence | undefined
   readonly resolve: (result: Uint8Array) => void
   readonly reject: (error: Error) => void
   timer: NodeJS.Timeout | undefined
@@ -60,7 +62,12 @@ class Line {
     return this.pending.length === 0
   }
 
-  call(method: string, args: Uint8Array, timeoutMs: number): Promise<Uint8Array> {
+  call(
+    method: string,
+    args: Uint8Array,
+    timeoutMs: number,
+    fence: AgentFence | undefined,
+  ): Promise<Uint8Array> {
     if (this.pending.length >= pendingMax)
       return Promise.reject(
         new SkeinError('overloaded', `${pendingMax} calls of this node wait for agent "${this.name}"`, {
@@ -72,6 +79,7 @@ class Line {
         seq: ++this.seq,
         method,
         args,
+        fence,
         deadlineMs: this.world.nowMs() + timeoutMs,
         resolve,
         reject,
@@ -172,6 +180,7 @@ class Line {
       method: call.method,
       args: call.args,
       timeoutMs: leftMs,
+      ...(call.fence === undefined ? {} : { fence: call.fence }),
     }
     this.inFlight++
     void this.ask(frame, target, leftMs, call)
@@ -284,7 +293,13 @@ export class AgentCaller {
   }
 
   /** The packed result. Errors: `not_found`, `conflict` (ended, paused), `overloaded`, `timeout` (details.outcome), and what the handler threw. */
-  call(name: string, method: string, args: Uint8Array, timeoutMs: number): Promise<Uint8Array> {
+  call(
+    name: string,
+    method: string,
+    args: Uint8Array,
+    timeoutMs: number,
+    fence?: AgentFence,
+  ): Promise<Uint8Array> {
     let line = this.lines.get(name)
     if (line === undefined) {
       if (this.lines.size >= linesMax) this.forget()
@@ -298,7 +313,7 @@ export class AgentCaller {
     } else this.lines.delete(name)
     // Least lately used first.
     this.lines.set(name, line)
-    return line.call(method, args, timeoutMs)
+    return line.call(method, args, timeoutMs, fence)
   }
 
   close(): void {

@@ -6,9 +6,10 @@
 import type { AgentSpec } from '../../core/agents/records.js'
 import { asEpoch, type Epoch, type LeaseId } from '../../core/kernel/brand.js'
 import { type ErrorCode, isSkeinError, SkeinError } from '../../core/kernel/error.js'
+import type { AgentFence } from '../../core/routing/events.js'
 import type { Checkpoint } from '../../ports/journal.js'
 import { pause as sleep } from '../pause.js'
-import type { AgentBody, AgentReach } from './body.js'
+import type { AgentBody, AgentReach, FencedReach } from './body.js'
 import type { StopCause } from './definition.js'
 import { asHandlerError, type CallFrame, type CallReply, packReply, unpackReply } from './frames.js'
 import { Ledger, type LedgerRow } from './ledger.js'
@@ -22,7 +23,8 @@ export interface DefinedAgentWorld {
   load(name: string): Promise<Checkpoint | undefined>
   save(lease: LeaseId, checkpoint: Checkpoint): Promise<void>
   body(reach: AgentReach): AgentBody
-  reach: Omit<AgentReach, 'every' | 'complete'>
+  /** What others refuse of an agent that runs elsewhere by now carries its fence. */
+  reach: FencedReach
   report(outcome: 'running' | 'completed' | 'failed' | 'refused', detail: string, floor: Epoch): void
   log(
     level: 'debug' | 'info' | 'warn' | 'error',
@@ -80,6 +82,7 @@ export class DefinedAgent {
   actedAtMs = 0
   lastError = ''
   private readonly world: DefinedAgentWorld
+  private readonly fence: AgentFence
   private readonly body: AgentBody
   private readonly ledger = new Ledger()
   private readonly queue: Turn[] = []
@@ -115,16 +118,17 @@ export class DefinedAgent {
     this.epoch = epoch
     this.lease = lease
     this.paused = spec.desired === 'paused'
+    this.fence = { agent: spec.name, epoch }
     const { reach } = world
     this.body = world.body({
       ...reach,
       publish: async (stream, event) => {
         this.checkFence()
-        await reach.publish(stream, event)
+        await reach.publish(stream, event, this.fence)
       },
       call: async (name, method, args) => {
         this.checkFence()
-        return reach.call(name, method, args)
+        return reach.call(name, method, args, this.fence)
       },
       every: (everyMs, step) => this.every(everyMs, step),
       complete: (detail) => {

@@ -2,7 +2,8 @@
 
 import type { ErrorCode } from '../../core/kernel/error.js'
 import { isSkeinError, SkeinError } from '../../core/kernel/error.js'
-import { pack, unpack } from '../mesh-frames.js'
+import type { AgentFence } from '../../core/routing/events.js'
+import { fenceOf, pack, unpack } from '../mesh-frames.js'
 
 export interface CallFrame {
   readonly name: string
@@ -18,6 +19,8 @@ export interface CallFrame {
   readonly args: Uint8Array
   /** From now, ms. */
   readonly timeoutMs: number
+  /** Of the agent that calls. */
+  readonly fence?: AgentFence
 }
 
 export type CallReply =
@@ -27,14 +30,15 @@ export type CallReply =
   | { readonly kind: 'again'; readonly detail: string; readonly hint: string | null }
 
 export function packCall(c: CallFrame): Uint8Array {
-  return pack([c.name, c.caller, c.seq, c.prev, c.acked, c.method, c.args, c.timeoutMs])
+  const fence = c.fence === undefined ? [] : [c.fence.agent, c.fence.epoch]
+  return pack([c.name, c.caller, c.seq, c.prev, c.acked, c.method, c.args, c.timeoutMs, ...fence])
 }
 
 export function unpackCall(body: Uint8Array): CallFrame {
   const row = unpack(body)
   if (
     !Array.isArray(row) ||
-    row.length !== 8 ||
+    (row.length !== 8 && row.length !== 10) ||
     typeof row[0] !== 'string' ||
     typeof row[1] !== 'string' ||
     ![row[2], row[3], row[4], row[7]].every((n) => Number.isFinite(n)) ||
@@ -52,7 +56,9 @@ export function unpackCall(body: Uint8Array): CallFrame {
     Uint8Array,
     number,
   ]
-  return { name, caller, seq, prev, acked, method, args: Uint8Array.prototype.slice.call(args), timeoutMs }
+  const fence = row.length === 10 ? { fence: fenceOf(row[8], row[9]) } : {}
+  const copy = Uint8Array.prototype.slice.call(args)
+  return { name, caller, seq, prev, acked, method, args: copy, timeoutMs, ...fence }
 }
 
 export function packReply(reply: CallReply): Uint8Array {
