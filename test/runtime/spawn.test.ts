@@ -156,6 +156,10 @@ describe('spawn', () => {
     expect((await a.spawn(Double, 1, { on: 'c' })).nodeId).toBe('c')
   })
 
+  it('is not held back by how many it has just started and seen the end of', async () => {
+    for (let i = 0; i < 250; i++) await (await a.spawn(Double, i, { on: 'round_robin' })).result
+  }, 20_000)
+
   it('tells it to stop, and says how and why', async () => {
     const handle = await a.spawn(Wait, 0, { on: 'b' })
     expect(await handle.kill('enough')).toBe(true)

@@ -17,6 +17,8 @@ const waitMs = 1_000
 const askTimeoutMs = 5_000
 const settleTimeoutMs = 2_000
 const againMs = 100
+/** Wall time ahead of monotonic time by so much; a clock that is set costs a batch that is done again. */
+const suspendedMs = 500
 
 export interface HelperWorld {
   request(
@@ -84,7 +86,10 @@ export class Helper {
     const [shard, epoch, id] = batch.name
     if (!hold.isLive(performance.now())) return
     const lost = new AbortController()
+    const [wallMs, monotonicMs] = [Date.now(), performance.now()]
     const isHeld = (): boolean => {
+      // The host was suspended: the monotonic clock did not count it, the owner's did.
+      if (Date.now() - wallMs - (performance.now() - monotonicMs) > suspendedMs) hold.end()
       // Another owner gives the same events out anew.
       if (this.world.epochOf(shard) > epoch) hold.end()
       return hold.isLive(performance.now()) && !this.signal.aborted

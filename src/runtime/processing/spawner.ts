@@ -185,7 +185,9 @@ export class Spawner {
         const { running, runningMax, version } = this.world.load(c.nodeId)
         const sent = this.sent.get(c.nodeId)
         const more = sent !== undefined && sent.version === version ? sent.count : 0
-        return { ...c, agents: running + more, maxAgents: runningMax, trust: 1 }
+        // What we guess orders them; that it is full a node says itself.
+        const guess = Math.max(running, Math.min(running + more, runningMax - 1))
+        return { ...c, agents: guess, maxAgents: runningMax, trust: 1 }
       })
   }
 
@@ -229,6 +231,7 @@ export class Spawner {
       ref,
       (found) => {
         end = found
+        this.count(nodeId, -1)
         void this.over(handle, found, again)
       },
       { wantsResult: true, isStarted: false },
@@ -239,7 +242,7 @@ export class Spawner {
       unwatch()
       throw error
     }
-    this.count(nodeId)
+    this.count(nodeId, 1)
     this.world.started(ref)
     return handle
   }
@@ -262,11 +265,12 @@ export class Spawner {
     }
   }
 
-  private count(nodeId: NodeId): void {
+  /** One more there, or one less. */
+  private count(nodeId: NodeId, change: 1 | -1): void {
     const { version } = this.world.load(nodeId)
     const sent = this.sent.get(nodeId)
-    if (sent === undefined || sent.version !== version) this.sent.set(nodeId, { version, count: 1 })
-    else sent.count++
+    if (sent !== undefined && sent.version === version) sent.count = Math.max(0, sent.count + change)
+    else this.sent.set(nodeId, { version, count: Math.max(0, change) })
   }
 
   /** Until it is certain: a node knows a run that it was asked for before. */

@@ -5,30 +5,28 @@ import { appendFileSync } from 'node:fs'
 import { defineProcessor } from '../../../dist/index.js'
 
 const log = process.env.PROVE_SPAWN_LOG
-const load = { everyMs: Number(process.env.PROVE_SPAWN_LOOK ?? 1000), threshold: 100, processorsMax: 3 }
+const load = { everyMs: 1000, threshold: 100, processorsMax: 3 }
 
-const record = (context, batch) => {
-  // One line for a batch: what happens once for the batch must not depend on the number of lines.
-  const { epoch, batch: number, shard } = context.share
-  const lines = batch.map((e) => `${e.id} ${e.key} ${e.offset} ${shard} ${epoch} ${number} ${Date.now()}\n`)
-  appendFileSync(`${log}/${context.nodeId}.log`, lines.join(''))
+/** One line for each event that was at work, at once: what is done twice is seen. */
+const record = ({ share, nodeId }, { id, key, offset }) => {
+  const { epoch, batch, shard } = share
+  appendFileSync(`${log}/${nodeId}.log`, `${id} ${key} ${offset} ${shard} ${epoch} ${batch} ${Date.now()}\n`)
 }
 
-const wait = async (batch, context) => {
-  for (const _ of batch) await new Promise((done) => setTimeout(done, 5))
-  if (!context.share.isHeld()) throw new Error('the batch is not ours any more')
-  record(context, batch)
-}
-
-const compute = async (batch, context) => {
-  for (const { id } of batch) {
-    let digest = id
-    for (let i = 0; i < 2000; i++) digest = createHash('sha256').update(digest).digest('hex')
-    await new Promise((turn) => setImmediate(turn))
+const each = (work) => async (batch, context) => {
+  for (const event of batch) {
+    await work(event)
+    if (!context.share.isHeld()) throw new Error('the batch is not ours any more')
+    record(context, event)
   }
-  if (!context.share.isHeld()) throw new Error('the batch is not ours any more')
-  record(context, batch)
 }
+
+const wait = each(() => new Promise((done) => setTimeout(done, 5)))
+const compute = each(async ({ id }) => {
+  let digest = id
+  for (let i = 0; i < 2000; i++) digest = createHash('sha256').update(digest).digest('hex')
+  await new Promise((turn) => setImmediate(turn))
+})
 
 export const Square = defineProcessor('square', (n) => n * n, { isIdempotent: true })
 export const Sleep = defineProcessor(
@@ -43,7 +41,6 @@ export const Sleep = defineProcessor(
 
 export function setup(node) {
   if (log === undefined) return
-  const alone = process.env.PROVE_SPAWN_ALONE === 'yes'
   for (const [name, run] of [
     ['wait', wait],
     ['compute', compute],
@@ -54,7 +51,7 @@ export function setup(node) {
         defineProcessor(`${name}-${helped}`, run),
         {
           batchMax: 10,
-          load: helped && !alone ? load : { ...load, processorsMax: 1 },
+          load: helped ? load : { ...load, processorsMax: 1 },
         },
       )
 }
