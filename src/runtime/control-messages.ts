@@ -119,6 +119,7 @@ export type MainToControl =
     }
   | { readonly type: 'shard_closed'; readonly shard: ShardId; readonly epoch: Epoch }
   | { readonly type: 'relinquished' }
+  | { readonly type: 'agents_quiet' }
   | Extract<NodeInput, { type: 'agent_report' | 'agent_stopped' }>
   | { readonly type: 'offer'; readonly offer: Offer }
   /** Where the guard of our processes is told of renewals; null when there is none any more. */

@@ -187,6 +187,9 @@ export class NodeMachine {
       case 'relinquished':
         this.relinquished(at)
         break
+      case 'agents_quiet':
+        this.deadlines.clear('die')
+        break
       case 'agent_report':
       case 'agent_stopped':
         this.emit(this.agents.runHost(at, input))

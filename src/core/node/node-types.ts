@@ -79,6 +79,8 @@ export type NodeInput =
     }
   /** The data plane stopped and the journal file of the lost lease is closed. */
   | { readonly type: 'relinquished' }
+  /** No agent of the lost lease runs in this process any more; what else goes with it may still be on its way. */
+  | { readonly type: 'agents_quiet' }
   | { readonly type: 'main_stalled'; readonly stalled: boolean }
   | { readonly type: 'membership'; readonly input: MembershipInput }
   | { readonly type: 'command'; readonly id: string; readonly command: Command }

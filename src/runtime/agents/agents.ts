@@ -187,7 +187,7 @@ export class Agents {
 
   /** The lease is over, or this node leaves: resolves when nothing of an agent runs here. */
   async stopServing(why: 'lost' | 'leaving'): Promise<void> {
-    await this.runner.stopAll(why)
+    await this.runner.stopAll(why, () => this.world.link.tell({ type: 'agents_quiet' }))
     await this.guards.end()
   }
 

@@ -166,11 +166,17 @@ export class AgentRunner {
     this.moved.set(name, { to, untilMs: this.world.nowMs() + rememberMovedMs })
   }
 
-  /** The lease is over: everything stops now. Resolves when nothing runs. */
-  async stopAll(why: 'lost' | 'leaving'): Promise<void> {
-    const all = [...this.running.values()]
+  /**
+   * The lease is over: everything stops now. Resolves when nothing runs. `quiet` is told before that, when nothing runs in this process any more: the
+   * others are the guard's, which ends them at the lease's deadline whatever this process does.
+   */
+  async stopAll(why: 'lost' | 'leaving', quiet: () => void): Promise<void> {
+    const all = [...this.running.values()].map(({ run }) => run)
     this.running.clear()
-    await Promise.all(all.map(({ run }) => run.stop(why)))
+    const stops = all.map((run) => run.stop(why))
+    await Promise.all(stops.filter((_, i) => !(all[i] instanceof ProcessRun)))
+    quiet()
+    await Promise.all(stops)
   }
 
   // --- what the guard says ----------------------------------------------------------------------------------------------
