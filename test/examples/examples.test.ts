@@ -9,6 +9,11 @@ const run = promisify(execFile)
 const root = resolve(import.meta.dirname, '../..')
 
 const says: Readonly<Record<string, readonly string[]>> = {
+  'express.ts': [
+    '201 {"price":6',
+    'alice ordered [{"item":"tea","count":2,"price":6},{"item":"milk","count":1,"price":4}]',
+  ],
+  'fastify.ts': ['tea by app 1: {"count":1}', 'alice has {"items":["tea","milk","sugar"]}'],
   'typed-service.ts': ['two teas: 7.00 EUR', 'milk at 1.44', 'refused: unknown_sku {"sku":"gold"}'],
   'worker-pool.ts': ['17984 primes below 200000'],
 }
