@@ -32,7 +32,7 @@ beforeAll(async () => {
     peerPort: 0,
     tokenFile,
     logLevel: 'silent',
-    rateLimit: 200,
+    rateLimit: 20,
     rateBurst: 400,
   })
   base = `http://${node.self.httpAddress}`
