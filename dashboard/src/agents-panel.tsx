@@ -1,5 +1,5 @@
 /** The agents: how many, how fresh, which of them are wanted, and their table. Asked for while in sight only. */
-import { useEffect, useMemo, useRef, useState } from 'preact/hooks'
+import { useMemo, useRef } from 'preact/hooks'
 import {
   type AgentStatus,
   countByStatus,
@@ -9,17 +9,20 @@ import {
   statusSigns,
 } from './agent-list.js'
 import type { AgentJson } from './agents-client.js'
-import type { AgentsData, AgentsState } from './agents-data.js'
+import type { AgentsAnswer } from './agents-data.js'
 import { AgentsTable } from './agents-table.js'
-import { agoText, countText } from './format.js'
+import { countText } from './format.js'
 import type { NodeJson } from './http-client.js'
 import type { ChangeView, PageView } from './page-view.js'
+import { SearchInput } from './search-input.js'
+import { StaleTag } from './stale-tag.js'
+import { useKnown, useSight } from './use-wanted.js'
+import type { WantedData } from './wanted-data.js'
 
-const searchDelayMs = 150
+const none: readonly AgentJson[] = []
 
 interface Props {
-  readonly data: AgentsData
-  readonly state: AgentsState
+  readonly data: WantedData<AgentsAnswer>
   readonly nodes: readonly NodeJson[]
   readonly view: PageView
   readonly change: ChangeView
@@ -28,10 +31,11 @@ interface Props {
   readonly onDrag: (name: string | null) => void
 }
 
-export function AgentsPanel({ data, state, nodes, view, change, mayAct, onMove, onDrag }: Props) {
+export function AgentsPanel({ data, nodes, view, change, mayAct, onMove, onDrag }: Props) {
   const panel = useRef<HTMLElement>(null)
-  useWanted(panel, data)
-  const { agents, total, freshAtMs, error } = state
+  useSight(panel, data)
+  const { answer, freshAtMs, error } = useKnown(data)
+  const { agents, total } = answer ?? { agents: none, total: 0 }
   const { text, status, node, kind, sort } = view
   const shown = useMemo(
     () => sortAgents(filterAgents(agents, { text, status, node, kind }), sort),
@@ -47,12 +51,7 @@ export function AgentsPanel({ data, state, nodes, view, change, mayAct, onMove, 
             ? countText(total)
             : `${countText(shown.length)} of ${countText(total)}`}
           {agents.length < total ? `, the first ${countText(agents.length)} are known here` : ''}
-          {isStale ? (
-            <span class="tag warn" data-testid="agents-stale">
-              stale, as of {agoText(new Date(freshAtMs).toISOString(), Date.now())}
-              {error === null ? '' : `: ${error}`}
-            </span>
-          ) : null}
+          {isStale ? <StaleTag testId="agents-stale" freshAtMs={freshAtMs} error={error} /> : null}
         </span>
       </div>
       <Filters agents={agents} nodes={nodes} view={view} change={change} />
@@ -71,19 +70,6 @@ export function AgentsPanel({ data, state, nodes, view, change, mayAct, onMove, 
   )
 }
 
-function useWanted(panel: { readonly current: HTMLElement | null }, data: AgentsData): void {
-  useEffect(() => {
-    const element = panel.current
-    if (element === null) return
-    const observer = new IntersectionObserver((entries) => data.want(entries.at(-1)?.isIntersecting ?? false))
-    observer.observe(element)
-    return () => {
-      observer.disconnect()
-      data.want(false)
-    }
-  }, [panel, data])
-}
-
 type FilterProps = Pick<Props, 'nodes' | 'view' | 'change'> & { readonly agents: readonly AgentJson[] }
 
 function Filters({ agents, nodes, view, change }: FilterProps) {
@@ -92,7 +78,12 @@ function Filters({ agents, nodes, view, change }: FilterProps) {
   const isFiltered = view.text !== '' || view.status !== '' || view.node !== '' || view.kind !== ''
   return (
     <search class="bar" aria-label="Filter the agents">
-      <Search text={view.text} onText={(text) => change({ text })} />
+      <SearchInput
+        label="Text in the agents"
+        placeholder="name, kind, command …"
+        text={view.text}
+        onText={(text) => change({ text })}
+      />
       <Choice
         label="Status"
         value={view.status}
@@ -120,26 +111,6 @@ function Filters({ agents, nodes, view, change }: FilterProps) {
         </button>
       ) : null}
     </search>
-  )
-}
-
-function Search({ text, onText }: { readonly text: string; readonly onText: (text: string) => void }) {
-  const [typed, setTyped] = useState(text)
-  const timer = useRef<ReturnType<typeof setTimeout>>()
-  useEffect(() => setTyped(text), [text])
-  useEffect(() => () => clearTimeout(timer.current), [])
-  return (
-    <input
-      type="search"
-      aria-label="Text in the agents"
-      placeholder="name, kind, command …"
-      value={typed}
-      onInput={({ currentTarget: { value } }) => {
-        setTyped(value)
-        clearTimeout(timer.current)
-        timer.current = setTimeout(() => onText(value), searchDelayMs)
-      }}
-    />
   )
 }
 

@@ -1,7 +1,7 @@
 /** The page "Cluster Nodes": header, what is wrong if anything, nodes, agents, placement, shards, rate, timeline. Holds what is open over it. */
 import { useEffect, useState } from 'preact/hooks'
 import { AgentDrawer } from './agent-drawer.js'
-import type { AgentsData } from './agents-data.js'
+import type { AgentsAnswer } from './agents-data.js'
 import { AgentsPanel } from './agents-panel.js'
 import { BalancerPanel } from './balancer-panel.js'
 import { ConnectionBanner, WarningBanner } from './banners.js'
@@ -18,11 +18,13 @@ import { RateChart } from './rate-chart.js'
 import { ShardsPanel } from './shards-panel.js'
 import { TimelinePanel } from './timeline-panel.js'
 import { Tooltip } from './tooltip.js'
+import { useKnown } from './use-wanted.js'
+import type { WantedData } from './wanted-data.js'
 import { WhyPanel } from './why-panel.js'
 
 interface Props {
   readonly live: LiveData
-  readonly agents: AgentsData
+  readonly agents: WantedData<AgentsAnswer>
   readonly outcomes: Outcomes
 }
 
@@ -59,12 +61,11 @@ interface PageProps extends Props {
 }
 
 function Page({ live, agents, outcomes, state, status }: PageProps) {
-  const [known, setKnown] = useState(agents.state)
+  const strategy = useKnown(agents).answer?.strategy ?? null
   const [asked, setAsked] = useState<string | null>(null)
   const [plan, setPlan] = useState<Plan | null>(null)
   const [dragged, setDragged] = useState<string | null>(null)
   const [view, change] = usePageView()
-  useEffect(() => agents.subscribe(setKnown), [agents])
   const { nodes, shards, history, rates, operations } = state
   const nowMs = (state.freshAtMs || Date.now()) + state.clockOffsetMs
   const owners = shards.flatMap(({ owner }) => (owner === null ? [] : [owner]))
@@ -97,13 +98,11 @@ function Page({ live, agents, outcomes, state, status }: PageProps) {
         <AgentsPanel
           {...{ nodes, view, change, mayAct }}
           data={agents}
-          state={known}
           onMove={(name) => setPlan({ kind: 'migrate', name, to: null })}
           onDrag={setDragged}
         />
         <BalancerPanel
-          {...{ nodes, mayAct, outcomes, onChanged }}
-          strategy={known.strategy}
+          {...{ strategy, nodes, mayAct, outcomes, onChanged }}
           onRebalance={() => setPlan({ kind: 'rebalance' })}
         />
         <ShardsPanel shards={shards} colors={colors} />
@@ -122,11 +121,7 @@ function Page({ live, agents, outcomes, state, status }: PageProps) {
         />
       )}
       {plan === null ? null : (
-        <PlanInHand
-          {...{ plan, nodes, outcomes, onChanged }}
-          strategy={known.strategy ?? ''}
-          onClose={closePlan}
-        />
+        <PlanInHand {...{ plan, nodes, outcomes, onChanged }} strategy={strategy ?? ''} onClose={closePlan} />
       )}
       {dragged === null ? null : (
         <DropStrip {...{ dragged, nodes }} onDrop={onDropAgent} onCancel={() => setDragged(null)} />

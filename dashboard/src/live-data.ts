@@ -111,8 +111,9 @@ export class LiveData {
   }
 
   /** Each thing that happens, as it comes over the stream. */
-  onFeedEvent(listener: (event: FeedEventJson) => void): void {
+  onFeedEvent(listener: (event: FeedEventJson) => void): () => void {
     this.feedListeners.add(listener)
+    return () => void this.feedListeners.delete(listener)
   }
 
   /** Asks now, or once more as soon as the running chain ends. */

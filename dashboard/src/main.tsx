@@ -1,9 +1,10 @@
 /** Starts the dashboard: the sources of live data, one tree. No logic here. */
 import { render } from 'preact'
-import { AgentsData } from './agents-data.js'
+import { agentsQuestion } from './agents-data.js'
 import { App } from './app.js'
 import { LiveData } from './live-data.js'
 import { Outcomes } from './outcomes.js'
+import { WantedData } from './wanted-data.js'
 import 'uplot/dist/uPlot.min.css'
 import './style.css'
 import './style-panels.css'
@@ -14,7 +15,8 @@ import './style-plans.css'
 const root = document.getElementById('app')
 if (root !== null) {
   const live = new LiveData(document)
-  const agents = new AgentsData(live)
+  const agents = new WantedData(live, agentsQuestion)
+  agents.open()
   live.start()
   render(<App live={live} agents={agents} outcomes={new Outcomes()} />, root)
 }
