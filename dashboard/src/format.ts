@@ -31,3 +31,15 @@ export function agoText(at: string | null, nowMs: number): string {
   const agoMs = nowMs - ms
   return agoMs < 1_500 ? 'now' : `${durationText(agoMs)} ago`
 }
+
+/** When a stamp of the hybrid clock was given, by its wall part; null for what is none. */
+export function hlcAt(stamp: string): string | null {
+  const wallMs = /^[0-9a-f]{24}$/.test(stamp) ? Number.parseInt(stamp.slice(0, 12), 16) : Number.NaN
+  return Number.isNaN(wallMs) ? null : new Date(wallMs).toISOString()
+}
+
+/** JSON in one line, cut where it is long. */
+export function valueText(value: unknown, lengthMax = 160): string {
+  const text = JSON.stringify(value) ?? 'nothing'
+  return text.length > lengthMax ? `${text.slice(0, lengthMax - 1)}…` : text
+}

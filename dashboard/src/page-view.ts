@@ -11,9 +11,42 @@ export interface PageView {
   readonly kind: string
   /** A column, after a minus sign for the other way round. */
   readonly sort: string
+  /** Text in the services, in the names; the service whose instances are open. */
+  readonly services: string
+  readonly names: string
+  readonly service: string
+  /** How the rooms begin; whose sessions; the room that is open. */
+  readonly rooms: string
+  readonly user: string
+  readonly room: string
+  /** The map that is open, and the key after which its page begins. */
+  readonly map: string
+  readonly after: string
+  /** The document of the configuration that is open, and the version it is compared with. */
+  readonly config: string
+  readonly version: string
 }
 
-const emptyView: PageView = { agent: '', text: '', status: '', node: '', kind: '', sort: 'name' }
+const emptyView: PageView = {
+  agent: '',
+  text: '',
+  status: '',
+  node: '',
+  kind: '',
+  sort: 'name',
+  services: '',
+  names: '',
+  service: '',
+  rooms: '',
+  user: '',
+  room: '',
+  map: '',
+  after: '',
+  config: '',
+  version: '',
+}
+/** What is opened, as opposed to how it is looked for. */
+const opened = ['agent', 'service', 'room', 'map', 'config'] as const
 const fields = Object.keys(emptyView) as (keyof PageView)[]
 
 export type ChangeView = (change: Partial<PageView>) => void
@@ -28,9 +61,9 @@ export function usePageView(): readonly [PageView, ChangeView] {
   const change = useCallback((part: Partial<PageView>) => {
     const before = readView(location.search)
     const next = { ...before, ...part }
-    const path = `${location.pathname}${queryOf(next, location.search)}`
+    const path = `${location.pathname}${queryOf(next, location.search)}${location.hash}`
     // Going back closes what was opened; it does not undo a filter letter by letter.
-    if (next.agent === before.agent) history.replaceState(null, '', path)
+    if (opened.every((field) => next[field] === before[field])) history.replaceState(null, '', path)
     else history.pushState(null, '', path)
     setView(next)
   }, [])
