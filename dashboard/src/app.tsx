@@ -1,4 +1,4 @@
-/** The page "Cluster Nodes": header, what is wrong if anything, nodes, agents, placement, shards, rate, timeline. Holds what is open over it. */
+/** The page "Cluster Nodes": header, what is wrong if anything, nodes, agents, placement, shards, rate, timeline, what programs use. Holds what is open over it. */
 import { useEffect, useState } from 'preact/hooks'
 import { AgentDrawer } from './agent-drawer.js'
 import type { AgentsAnswer } from './agents-data.js'
@@ -13,7 +13,9 @@ import { NodesPanel } from './nodes-panel.js'
 import { OutcomeList, type Outcomes } from './outcomes.js'
 import { OwnerColors } from './owner-colors.js'
 import { usePageView } from './page-view.js'
+import { PanelLinks } from './panel-links.js'
 import { type Plan, PlanInHand } from './plans.js'
+import { ProgramDrawers, ProgramPanels } from './program-panels.js'
 import { RateChart } from './rate-chart.js'
 import { ShardsPanel } from './shards-panel.js'
 import { TimelinePanel } from './timeline-panel.js'
@@ -83,11 +85,13 @@ function Page({ live, agents, outcomes, state, status }: PageProps) {
     if (dragged !== null) setPlan({ kind: 'migrate', name: dragged, to })
     setDragged(null)
   }
+  const program = { live, outcomes, nowMs, view, change, mayAct, onPlan: setPlan }
   return (
     <>
       <main class="page">
         <h1 class="visually-hidden">Cluster Nodes</h1>
         <WarningBanner status={status} />
+        <PanelLinks />
         <NodesPanel
           {...{ nodes, colors, nowMs, operations, outcomes, mayAct, onDropAgent, onChanged }}
           shardsTotal={status.shards_total}
@@ -108,7 +112,9 @@ function Page({ live, agents, outcomes, state, status }: PageProps) {
         <ShardsPanel shards={shards} colors={colors} />
         <RateChart rates={rates} />
         <TimelinePanel history={history} nodes={nodes} nowMs={nowMs} />
+        <ProgramPanels {...program} />
       </main>
+      <ProgramDrawers {...program} />
       {asked === null ? null : <WhyPanel nodeId={asked} onClose={() => setAsked(null)} />}
       {view.agent === '' ? null : (
         <AgentDrawer

@@ -11,6 +11,7 @@ import './style-panels.css'
 import './style-timeline.css'
 import './style-agents.css'
 import './style-plans.css'
+import './style-programs.css'
 
 const root = document.getElementById('app')
 if (root !== null) {

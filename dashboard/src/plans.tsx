@@ -3,6 +3,7 @@ import { ActionPlan, type DisruptiveAction } from './action-plan.js'
 import { RebalancePlan } from './balance-plan.js'
 import { DrainPlan } from './drain-plan.js'
 import type { NodeJson } from './http-client.js'
+import { KillPlan } from './kill-plan.js'
 import { MigratePlan } from './migrate-plan.js'
 import type { Outcomes } from './outcomes.js'
 
@@ -11,6 +12,7 @@ export type Plan =
   | { readonly kind: 'act'; readonly name: string; readonly action: DisruptiveAction }
   | { readonly kind: 'drain'; readonly nodeId: string }
   | { readonly kind: 'rebalance' }
+  | { readonly kind: 'kill'; readonly id: string }
 
 interface Props {
   readonly plan: Plan
@@ -32,5 +34,7 @@ export function PlanInHand({ plan, nodes, strategy, outcomes, onChanged, onClose
       return <DrainPlan nodeId={plan.nodeId} {...common} />
     case 'rebalance':
       return <RebalancePlan strategy={strategy} nodes={nodes} {...common} />
+    case 'kill':
+      return <KillPlan id={plan.id} {...common} />
   }
 }
