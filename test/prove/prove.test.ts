@@ -62,6 +62,11 @@ describe('the short proofs, with real processes', () => {
     expect(code, said).toBe(0)
   }, 300_000)
 
+  it('brings the clients of a killed node back with all that was said meanwhile, once', async () => {
+    const { code, said } = await prove('sessions', '100', '1')
+    expect(code, said).toBe(0)
+  }, 120_000)
+
   it('answers bad input of every kind with its own clear error', async () => {
     const { code, said } = await prove('bad-input')
     expect(code, said).toBe(0)
