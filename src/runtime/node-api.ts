@@ -4,10 +4,12 @@
  */
 import type { Epoch, NodeId, ShardId } from '../core/kernel/brand.js'
 import type { AgentsApi, BalancerApi } from './agents/api-types.js'
+import type { Channel, ChannelHandlers } from './channels.js'
 import type { RoomsApi } from './rooms/api-types.js'
 import type { NamesApi, ServicesApi } from './services/api-types.js'
 
 export type * from './agents/api-types.js'
+export type { Channel, ChannelHandlers } from './channels.js'
 export type * from './cluster-config/api-types.js'
 export type * from './maps/api-types.js'
 export type * from './processing/api-types.js'
@@ -377,6 +379,8 @@ export interface SkeinNode extends AsyncDisposable, SpawnApi {
   readonly services: ServicesApi
   readonly names: NamesApi
   readonly rooms: RoomsApi
+  /** Messages between the programs of nodes. Throws `conflict` for a name that is open here. */
+  channel(name: string, handlers: ChannelHandlers): Channel
   /** A map that every node holds in full; needs no creation. `conflict` where it was opened with another `merge`. */
   map<V = unknown>(name: string, options?: MapOptions<V>): ReplicatedMap<V>
   readonly maps: MapsApi

@@ -17,6 +17,7 @@ import type { ConnectionEvent, FrameTransport } from '../ports/transport.js'
 import { Agents, agentFrames } from './agents/agents.js'
 import { Audit } from './audit.js'
 import type { AuditLog } from './audit-log.js'
+import { type Channel, type ChannelHandlers, Channels } from './channels.js'
 import { ClusterConfig } from './cluster-config/cluster-config.js'
 import { Consumer } from './consumers.js'
 import type { ControlLink } from './control-link.js'
@@ -115,6 +116,7 @@ export class RunningNode implements SkeinNode {
   private readonly named: Names
   private readonly parts: NodeParts
   private readonly roomsHere: Rooms
+  private readonly channels: Channels
   private readonly plane: DataPlane
   private readonly reader: EventReader
   private readonly tails: Tails
@@ -259,6 +261,7 @@ export class RunningNode implements SkeinNode {
       seals: (shards) => parts.link.call('seals', shards),
     })
     this.roomsHere = this.makeRooms()
+    this.channels = new Channels(this.fabric)
     this.retention = this.retentionOf()
     this.ownership = new Ownership({
       nodeId: parts.nodeId,
@@ -744,6 +747,10 @@ export class RunningNode implements SkeinNode {
   }
 
   map: SkeinNode['map'] = (name, options) => this.replicated.map(name, options)
+
+  channel(name: string, handlers: ChannelHandlers): Channel {
+    return this.channels.channel(name, handlers)
+  }
 
   get rooms(): SkeinNode['rooms'] {
     return this.roomsHere.api

@@ -14,6 +14,13 @@ const says: Readonly<Record<string, readonly string[]>> = {
     'alice ordered [{"item":"tea","count":2,"price":6},{"item":"milk","count":1,"price":4}]',
   ],
   'fastify.ts': ['tea by app 1: {"count":1}', 'alice has {"items":["tea","milk","sugar"]}'],
+  'chat.ts': [
+    'bob on two hears alice: hello',
+    'in the lobby: alice (one), bob (two)',
+    'bob is told to go: the node is stopping',
+    'bob on one hears alice: still there?',
+  ],
+  'socket-io.ts': ['bob hears: hello from the other server', '2 sockets in the lobby, on two servers'],
   'typed-service.ts': ['two teas: 7.00 EUR', 'milk at 1.44', 'refused: unknown_sku {"sku":"gold"}'],
   'worker-pool.ts': ['17984 primes below 200000'],
 }
