@@ -1,7 +1,8 @@
 /**
  * What placing agents costs. First a pick, at 10, 100 and 1,000 nodes that hold 100,000 agents together, by every strategy, beside one bare pass over
  * the same candidates and beside a peer's strategies, in the same rounds. Then placements: agents that nobody runs yet, given to 1,000 nodes by one
- * leader's own coordinator and made durable in the store, beside the same store given transactions of the same bytes that nobody has to decide upon.
+ * leader's own coordinator and made durable in the store, and seen by its own watch; beside the same store given the same transactions that nobody
+ * decides upon or watches, and beside it given one key for each agent.
  * Prints tables and a JSON line.
  *
  *     npx tsx bench/balancer.ts [agents to place = 20000] [rounds = 5] [directory]
@@ -37,14 +38,19 @@ const median = (figures: readonly number[]): number =>
 
 const idOf = (i: number): string => `node-${String(i).padStart(4, '0')}`
 
+interface Seen {
+  readonly telemetry: typeof noTelemetry
+  readonly rttMs: number
+}
+
 /** Round trips are told as a node tells them: by where both are. */
 function candidatesOf(count: number): Candidate[] {
   const random = new Random(count)
-  const seen = new Map(
+  const seen = new Map<string, Seen>(
     Array.from({ length: count }, (_, i) => {
-      const place = Array.from({ length: 8 }, () => random.float() * 10)
+      const place = Array.from({ length: 4 }, () => random.float() * 10)
       const coordinate = { place, height: 0.1, adjustment: 0, error: 0.1 }
-      return [idOf(i), { telemetry: { ...noTelemetry, coordinate }, rttMs: 0 }]
+      return [idOf(i), { telemetry: { ...noTelemetry, coordinate }, rttMs: 0 }] as const
     }),
   )
   const roundTrips = new RoundTrips('', (nodeId) => seen.get(nodeId))
@@ -64,7 +70,7 @@ function candidatesOf(count: number): Candidate[] {
     cpuPct: random.float() * 100,
     memoryPct: random.float() * 100,
     trust: 1,
-    rttMsFrom: (origin) => roundTrips.between(origin, idOf(i)),
+    ...roundTrips.of(idOf(i), seen.get(idOf(i)) as Seen),
   }))
 }
 
@@ -175,8 +181,10 @@ for (const strategy of strategies) {
 interface PlacedRow {
   readonly store: string
   readonly placements_per_s: number
-  readonly bare_per_s: number
-  readonly ratio: number
+  readonly bare_transactions_per_s: number
+  readonly bare_keys_per_s: number
+  readonly of_bare_transactions: number
+  readonly of_bare_keys: number
   readonly per_transaction: number
   readonly decide_us: number
 }
@@ -189,23 +197,28 @@ async function placing(what: string, store: Store): Promise<PlacedRow> {
     Math.ceil((3 * toPlace * (rounds + 1)) / nodesPlaced),
   )
   const ours: number[] = []
-  const bare: number[] = []
+  const bareTransactions: number[] = []
+  const bareKeys: number[] = []
   for (let round = 0; round <= rounds; round++) {
     const names = Array.from({ length: toPlace }, (_, i) => `session-${round}-${i}`)
     await leader.want(names)
     const startMs = performance.now()
     await leader.place(names.length)
     const placedMs = performance.now() - startMs
-    const bareMs = await leader.bare(names)
+    const transactionsMs = await leader.bareTransactions(names)
+    const keysMs = await leader.bareKeys(names)
     if (round === 0) continue
     ours.push((toPlace / placedMs) * 1_000)
-    bare.push((toPlace / bareMs) * 1_000)
+    bareTransactions.push((toPlace / transactionsMs) * 1_000)
+    bareKeys.push((toPlace / keysMs) * 1_000)
   }
   const row = {
     store: what,
     placements_per_s: Math.round(median(ours)),
-    bare_per_s: Math.round(median(bare)),
-    ratio: Number((median(ours) / median(bare)).toFixed(2)),
+    bare_transactions_per_s: Math.round(median(bareTransactions)),
+    bare_keys_per_s: Math.round(median(bareKeys)),
+    of_bare_transactions: Number((median(ours) / median(bareTransactions)).toFixed(3)),
+    of_bare_keys: Number((median(ours) / median(bareKeys)).toFixed(2)),
     per_transaction: Number(leader.namesPerTransaction.toFixed(1)),
     decide_us: Number(leader.decideUs.toFixed(1)),
   }
@@ -226,7 +239,7 @@ rmSync(directory, { recursive: true, force: true })
 console.log(`placements a second by one leader, ${nodesPlaced} nodes, ${toPlace} agents a round, durable`)
 for (const row of placed)
   console.log(
-    `  ${row.store.padEnd(18)} ${String(row.placements_per_s).padStart(7)}  the bare store ${row.bare_per_s} (${row.ratio}); ${row.per_transaction} in a transaction, ${row.decide_us} us of thinking each`,
+    `  ${row.store.padEnd(18)} ${String(row.placements_per_s).padStart(7)}  the bare store with the same transactions ${row.bare_transactions_per_s} (${row.of_bare_transactions}), with a key each ${row.bare_keys_per_s} (${row.of_bare_keys}); ${row.per_transaction} in a transaction, ${row.decide_us} us of thinking each`,
   )
 console.log(JSON.stringify({ bench: 'balancer', agents, picks, placed }))
 process.exit(0)

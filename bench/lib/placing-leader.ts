@@ -3,14 +3,22 @@
  * lies in the store about them (registrations, leases, offers) is real. Nobody runs what is placed.
  */
 import { performance } from 'node:perf_hooks'
-import { atKey, encodeSpec, specKey } from '../../src/core/agents/records.js'
-import { asBootId, asBootNumber, asIncarnation, asTerm, type LeaseId } from '../../src/core/kernel/brand.js'
+import { atKey, encodeAssignment, encodeSpec, packPrefix, specKey } from '../../src/core/agents/records.js'
+import {
+  asBootId,
+  asBootNumber,
+  asEpoch,
+  asIncarnation,
+  asLeaseId,
+  asTerm,
+  type LeaseId,
+} from '../../src/core/kernel/brand.js'
 import type { Instant } from '../../src/core/kernel/machine.js'
 import { Random } from '../../src/core/kernel/random.js'
 import { encodeRegistration, registrationKey } from '../../src/core/kernel/registration.js'
 import type { Compare, StoreOp } from '../../src/core/kernel/store-types.js'
 import { StoreView } from '../../src/core/kernel/store-view.js'
-import { jsonEncode } from '../../src/core/kernel/text.js'
+import { jsonDecode, jsonEncode } from '../../src/core/kernel/text.js'
 import { type MemberRecord, noTelemetry } from '../../src/core/membership/member.js'
 import { AgentPlane, type AgentPlaneEffect, agentPlaneDefaults } from '../../src/core/node/agent-plane.js'
 import { offerKey } from '../../src/core/node/candidates.js'
@@ -20,6 +28,8 @@ const leaderKey = 'leader'
 const leaseMs = 3_600_000
 const putsPerTransaction = 100
 const bareUnderWay = 4
+/** Each with its own key and a compare of its own, beside one about the term: as many as a transaction holds. */
+const keysPerBareTransaction = 127
 
 export class PlacingLeader {
   private readonly store: Store
@@ -36,7 +46,8 @@ export class PlacingLeader {
   private transactions = 0
   private assignments = 0
   private thinkingMs = 0
-  private sample: Uint8Array = new Uint8Array()
+  private valueBytes = 0
+  private writes = 0
 
   private constructor(store: Store) {
     this.store = store
@@ -111,20 +122,37 @@ export class PlacingLeader {
     await done
   }
 
-  /** The same store with the same bytes in transactions of the same size, as many under way, and nothing to decide. */
-  async bare(names: readonly string[]): Promise<number> {
-    const size = Math.round(this.namesPerTransaction)
-    const groups: (readonly string[])[] = []
-    for (let i = 0; i < names.length; i += size) groups.push(names.slice(i, i + size))
+  /** The same store with the same transactions, as many under way, and nothing to decide; nobody watches. */
+  async bareTransactions(names: readonly string[]): Promise<number> {
+    const count = Math.ceil(names.length / this.namesPerTransaction)
+    const value = new Uint8Array(Math.round(this.valueBytes / this.writes))
+    const round = names[0] ?? ''
+    return this.bare(Array.from({ length: count }, (_, i) => [{ key: `bare/${round}/${i}`, value }]))
+  }
+
+  /** The same store with one key for each of them, in as few transactions as that takes. */
+  async bareKeys(names: readonly string[]): Promise<number> {
+    const place = { nodeId: 'node-0000', lease: asLeaseId('0-0123456789'), epoch: asEpoch(1), to: null }
+    const assignment = { ...place, assignedAtMs: Date.now(), by: 'least_loaded', moveId: '', state: '' }
+    const value = jsonEncode(encodeAssignment(assignment))
+    const puts = names.map((name) => ({ key: `bare/${atKey(name)}`, value }))
+    const groups: (typeof puts)[] = []
+    for (let i = 0; i < puts.length; i += keysPerBareTransaction)
+      groups.push(puts.slice(i, i + keysPerBareTransaction))
+    return this.bare(groups)
+  }
+
+  /** Milliseconds. */
+  private async bare(
+    groups: (readonly { readonly key: string; readonly value: Uint8Array }[])[],
+  ): Promise<number> {
     const startMs = performance.now()
     const lane = async (): Promise<void> => {
-      for (let group = groups.pop(); group !== undefined; group = groups.pop()) {
-        const keys = group.map((name) => `bare/${atKey(name)}`)
+      for (let group = groups.pop(); group !== undefined; group = groups.pop())
         await this.store.txn({
-          if: keys.map((key) => ({ key, target: 'modRev', op: '=', value: 0n })),
-          then: keys.map((key) => ({ type: 'put', key, value: this.sample })),
+          if: group.map(({ key }) => ({ key, target: 'modRev', op: '=', value: 0n })),
+          then: group.map((put) => ({ type: 'put', ...put })),
         })
-      }
     }
     await Promise.all(Array.from({ length: bareUnderWay }, lane))
     return performance.now() - startMs
@@ -194,15 +222,22 @@ export class PlacingLeader {
     const { then = [] } = request.txn
     const result = await this.store.txn(request.txn)
     if (!result.ok) throw new Error('a placement was refused, although nobody else writes')
+    const puts = then.flatMap((op) => (op.type === 'put' ? [op] : []))
+    const placed = puts.reduce((sum, put) => sum + placementsIn(put), 0)
     this.transactions++
-    this.assignments += then.length
-    const [first] = then
-    if (first?.type === 'put') this.sample = first.value
-    this.placed += then.length
+    this.assignments += placed
+    this.writes += puts.length
+    this.valueBytes += puts.reduce((sum, { value }) => sum + value.length, 0)
+    this.placed += placed
     this.carryOut(() => this.plane.storeDone(instant(), tag, { ok: true, op: 'txn', result }))
     if (this.placed >= this.wanted) this.onPlaced?.()
     this.settle()
   }
+}
+
+function placementsIn({ key, value }: { readonly key: string; readonly value: Uint8Array }): number {
+  if (!key.startsWith(packPrefix)) return 1
+  return (jsonDecode(value) as { agents: readonly unknown[] }).agents.length
 }
 
 function registration(nodeId: string, lease: LeaseId): StoreOp[] {

@@ -16,11 +16,12 @@ import type { MembershipInput } from '../core/membership/membership.js'
 import {
   type ExternalRecord,
   externalPrefix,
+  intentPrefix,
   offerKey,
   offerPrefix,
   readOffer,
 } from '../core/node/candidates.js'
-import { intentPrefix, NodeMachine } from '../core/node/node-machine.js'
+import { NodeMachine } from '../core/node/node-machine.js'
 import type { NodeEffect, NodeInput } from '../core/node/node-types.js'
 import { readSeals } from '../core/sharding/shard-map.js'
 import type { GuardRenewals } from '../ports/agent-processes.js'

@@ -136,7 +136,8 @@ export class SimCluster {
       lease: { ttlMs: 5_000, renewIntervalMs: 1_000, wallGapMsMax: 500 },
       election: electionDefaults,
       coordinator: { shards: this.shards, settleMs: 1_000, movingMax: 64, rebalance: true },
-      agents: agentPlaneDefaults,
+      // Agents are few here: two at once are a pack.
+      agents: { ...agentPlaneDefaults, packedMin: 2 },
       evictAfterMs: 1_000,
       proveUnknownAfterMs: 300,
       aloneAfterMs: 1_000,

@@ -6,14 +6,7 @@ import {
   type AgentCoordinatorOptions,
 } from '../../src/core/agents/coordinator.js'
 import { AgentHost, type AgentHostEffect, type AgentHostInput } from '../../src/core/agents/host.js'
-import {
-  type AgentSpec,
-  type Assignment,
-  atKey,
-  decodeAssignment,
-  encodeSpec,
-  specKey,
-} from '../../src/core/agents/records.js'
+import { type AgentSpec, type Assignment, encodeSpec, specKey } from '../../src/core/agents/records.js'
 import { type AgentEntry, AgentTable } from '../../src/core/agents/table.js'
 import { Balancer, type Strategy } from '../../src/core/balancing/balancer.js'
 import { asTerm, type LeaseId } from '../../src/core/kernel/brand.js'
@@ -48,6 +41,7 @@ export class AgentsBench {
   strategy: Strategy = 'least_loaded'
   /** Who leads: conditional on this key; null when this node does not. */
   leading: Compare | null
+  term = 1
   fadeAtMs = Number.POSITIVE_INFINITY
   readonly state = new MemoryStoreState({ nowMs: () => this.nowMs, identity: 'bench' })
   readonly view = new StoreView()
@@ -68,12 +62,12 @@ export class AgentsBench {
         table: this.table,
         view: this.view,
         balancer: new Balancer(new Random(1)),
-        guard: () => (this.leading === null ? null : { term: asTerm(1), compare: this.leading }),
-        candidates: () => this.candidates,
+        guard: () => (this.leading === null ? null : { term: asTerm(this.term), compare: this.leading }),
+        candidates: () => this.candidates.map((c) => ({ ...c })),
         strategy: () => this.strategy,
         isLive: (lease) => this.state.list('nodes/').some((kv) => kv.lease === lease),
       },
-      { leaseTtlMs: ttlMs, movingMax: 10, refusedPauseMs: 2_000, rebalance: true, ...options },
+      { leaseTtlMs: ttlMs, movingMax: 10, refusedPauseMs: 2_000, rebalance: true, packedMin: 16, ...options },
     )
     this.view.reset(this.state.list(''), this.state.rev)
   }
@@ -104,6 +98,7 @@ export class AgentsBench {
       cpuPct: 0,
       memoryPct: 0,
       trust: 1,
+      vantageOf: () => undefined,
       rttMsFrom: () => undefined,
       ...over,
     })
@@ -153,8 +148,9 @@ export class AgentsBench {
 
   /** As the store has it. */
   assignment(name: string): Assignment | undefined {
-    const kv = this.state.get(atKey(name))
-    return kv === null ? undefined : decodeAssignment(kv)
+    const table = new AgentTable()
+    table.reset(this.state.list('agents/'))
+    return table.get(name)?.at
   }
 
   entry(name: string): AgentEntry | undefined {

@@ -3,15 +3,19 @@ import { describe, expect, it } from 'vitest'
 import { Places } from '../../src/core/agents/places.js'
 import {
   atKey,
+  atPrefix,
+  decodePack,
   earlyKey,
+  encodePack,
   encodeSpec,
   endKey,
   floorKey,
   guardKey,
+  packPrefix,
   specKey,
 } from '../../src/core/agents/records.js'
 import { AgentTable } from '../../src/core/agents/table.js'
-import { asEpoch, asLeaseId } from '../../src/core/kernel/brand.js'
+import { asEpoch, asLeaseId, type Epoch } from '../../src/core/kernel/brand.js'
 import type { KeyValue } from '../../src/core/kernel/store-types.js'
 import { jsonEncode } from '../../src/core/kernel/text.js'
 import { MemoryStoreState } from '../../src/drivers/store-memory/memory-state.js'
@@ -23,14 +27,18 @@ describe('the table of agents', () => {
   const at = (node: string) => ({ v: 1, node_id: node, lease: `lease-${node}`, epoch: 1, at: 0, by: '' })
   const step = fc.record({
     name: fc.constantFrom('a', 'b'),
-    what: fc.constantFrom('spec', 'at', 'end'),
+    what: fc.constantFrom('spec', 'at', 'end', 'pack'),
     value: fc.constantFrom(null, 'n1', 'n2'),
   })
 
   /** Carries the steps out in a store and returns it. */
   function storeOf(steps: readonly { name: string; what: string; value: string | null }[]): MemoryStoreState {
     const state = new MemoryStoreState({ nowMs: () => 0, identity: 'table' })
-    for (const { name, what, value } of steps) {
+    for (const [i, { name, what, value }] of steps.entries()) {
+      if (what === 'pack') {
+        packBoth(state, `p${name}`, value, asEpoch(1 + (i % 3)))
+        continue
+      }
       const key = what === 'spec' ? specKey(name) : what === 'at' ? atKey(name) : endKey(name)
       const content =
         what === 'spec'
@@ -43,6 +51,24 @@ describe('the table of agents', () => {
       })
     }
     return state
+  }
+
+  /** Both in one pack, for what is wanted of them now; the pack goes where no node is named. */
+  function packBoth(state: MemoryStoreState, pack: string, nodeId: string | null, epoch: Epoch): void {
+    const key = packPrefix + pack
+    const at = { assignedAtMs: 0, to: null, by: '', moveId: '', state: '' }
+    const packed = ['a', 'b'].flatMap((name) => {
+      const madeRev = state.get(specKey(name))?.createRev
+      if (nodeId === null || madeRev === undefined) return []
+      return [{ name, madeRev, at: { ...at, nodeId, lease: asLeaseId(`lease-${nodeId}`), epoch } }]
+    })
+    state.txn({
+      then: [
+        nodeId === null
+          ? { type: 'delete', key }
+          : { type: 'put', key, value: jsonEncode(encodePack(packed)) },
+      ],
+    })
   }
 
   const pictureOf = (table: AgentTable) => ({
@@ -134,6 +160,224 @@ describe('places', () => {
         }
       }),
     )
+  })
+})
+
+describe('a pack', () => {
+  const packsOf = (bench: AgentsBench) => bench.state.list(packPrefix).map((kv) => kv.key)
+  const sizes = (bench: AgentsBench) => bench.state.list(packPrefix).map((kv) => decodePack(kv).length)
+  const names = (count: number) => Array.from({ length: count }, (_, i) => `a${i}`)
+  const owners = (bench: AgentsBench, wanted: readonly string[]) =>
+    wanted.map((name) => bench.assignment(name)?.nodeId)
+  const placed = (count = 20) => {
+    const bench = new AgentsBench({ rebalance: false })
+    bench.node('n1')
+    for (const name of names(count)) bench.want(name)
+    bench.settle()
+    return bench
+  }
+
+  it('takes all that are placed at once where they are many; few have a key each', () => {
+    const bench = placed(20)
+    expect(sizes(bench)).toEqual([20])
+    expect(bench.state.list(atPrefix)).toEqual([])
+    expect(bench.starts('a7')).toHaveLength(1)
+    expect(bench.feed('agent.assigned')).toHaveLength(20)
+    for (let i = 0; i < 15; i++) bench.want(`b${i}`)
+    bench.settle()
+    expect(sizes(bench)).toEqual([20])
+    expect(bench.state.list(atPrefix)).toHaveLength(15)
+  })
+
+  it('holds no more than can be decided in one step', () => {
+    const bench = new AgentsBench()
+    bench.node('n1', { maxAgents: 10_000 })
+    for (const name of names(1_500)) bench.want(name)
+    bench.pass(10)
+    expect(sizes(bench).reduce((a, b) => a + b)).toBe(1_500)
+    expect(Math.max(...sizes(bench))).toBeLessThanOrEqual(512)
+    expect(bench.coordinator.agentsOf(bench.candidate('n1').lease)).toBe(1_500)
+  })
+
+  it('is left by each one with its next change, of which the last one counts', () => {
+    const bench = placed()
+    bench.node('n2')
+    bench.want('a3', { move: { to: 'n2', id: 'm1' } })
+    bench.settle()
+    expect(bench.assignment('a3')).toMatchObject({ nodeId: 'n1', epoch: 1, to: { nodeId: 'n2' } })
+    bench.tell('n1', { type: 'agent_stopped', name: 'a3', epoch: asEpoch(1), state: '' })
+    bench.settle()
+    expect(bench.assignment('a3')).toMatchObject({ nodeId: 'n2', epoch: 2, to: null })
+    expect(sizes(bench)).toEqual([20])
+  })
+
+  it('takes what a dead node had, under higher epochs', () => {
+    const bench = placed()
+    bench.node('n2')
+    bench.end('n1')
+    bench.settle()
+    expect(sizes(bench)).toEqual([20, 20])
+    for (const name of names(20)) expect(bench.assignment(name)).toMatchObject({ nodeId: 'n2', epoch: 2 })
+  })
+
+  it('gives nothing to an agent of the same name that was made later', () => {
+    const bench = placed()
+    bench.want('a3', { desired: 'removed' })
+    bench.settle()
+    bench.tell('n1', { type: 'agent_stopped', name: 'a3', epoch: asEpoch(1), state: '' })
+    bench.settle()
+    expect(bench.state.get(specKey('a3'))).toBeNull()
+    const guard = bench.leading
+    bench.leading = null
+    bench.want('a3')
+    bench.settle()
+    expect(bench.assignment('a3')).toBeUndefined()
+    bench.leading = guard
+    bench.settle()
+    expect(bench.assignment('a3')?.epoch).toBe(2)
+  })
+
+  it('refuses what an owner writes of an agent of that name that is gone', () => {
+    const bench = placed()
+    bench.want('a3', { desired: 'removed' })
+    bench.settle()
+    bench.tell('n1', { type: 'agent_stopped', name: 'a3', epoch: asEpoch(1), state: '' })
+    const ended = bench.asked.at(-1)?.effect.request
+    bench.settle()
+    bench.want('a3')
+    bench.settle()
+    if (ended?.op !== 'txn') throw new Error('nothing was written')
+    expect(bench.state.txn(ended.txn).ok).toBe(false)
+  })
+
+  it.each(['lost before', 'lost after'] as const)(
+    'whose answer was %s is settled before anybody in it is looked at again, and never comes late',
+    (how) => {
+      const bench = new AgentsBench({ rebalance: false })
+      bench.node('n1')
+      for (const name of names(20)) bench.want(name)
+      bench.watch()
+      bench.step()
+      const first = bench.asked[0]?.effect.request
+      if (first?.op !== 'txn') throw new Error('nothing was written')
+      bench.answer(how)
+      // By now somebody else is the better choice.
+      bench.node('n2', { maxAgents: 1_000 })
+      bench.candidate('n1').cpuPct = 100
+      bench.watch()
+      bench.step()
+      expect(bench.asked).toEqual([])
+      bench.pass(100)
+      expect(bench.state.txn(first.txn).ok).toBe(false)
+      expect(new Set(owners(bench, names(20)))).toEqual(new Set([how === 'lost before' ? 'n2' : 'n1']))
+      for (const name of names(20)) expect(bench.assignment(name)?.epoch).toBe(1)
+      expect(bench.starts('a7')).toHaveLength(1)
+    },
+  )
+
+  it('of unknown outcome is settled too by who ceased to lead meanwhile and leads again in the same term', () => {
+    const bench = new AgentsBench({ rebalance: false })
+    bench.node('n1')
+    for (const name of names(20)) bench.want(name)
+    bench.watch()
+    bench.step()
+    const first = bench.asked.shift()?.effect.request
+    if (first?.op !== 'txn') throw new Error('nothing was written')
+    const guard = bench.leading
+    bench.leading = null
+    bench.step()
+    bench.leading = guard
+    bench.pass(200)
+    expect(bench.state.txn(first.txn).ok).toBe(false)
+    expect(owners(bench, names(20)).filter((id) => id === 'n1')).toHaveLength(20)
+  })
+
+  it('written before one ceased to lead is not written again by the same, whose view is late', () => {
+    const bench = new AgentsBench({ rebalance: false })
+    bench.node('n1')
+    bench.node('n2')
+    for (const name of names(20)) bench.want(name)
+    bench.watch()
+    bench.step()
+    bench.answer()
+    const guard = bench.leading
+    bench.leading = null
+    bench.step()
+    bench.leading = guard
+    bench.step()
+    expect(bench.asked).toEqual([])
+    bench.settle()
+    expect(packsOf(bench)).toHaveLength(1)
+    const counted = ['n1', 'n2'].map((id) => bench.coordinator.agentsOf(bench.candidate(id).lease))
+    expect(counted).toEqual([10, 10])
+  })
+
+  it('is not written while the view is older than the term', () => {
+    const bench = new AgentsBench({ rebalance: false })
+    bench.node('n1')
+    for (const name of names(20)) bench.want(name)
+    bench.watch()
+    bench.put('leader', 2)
+    bench.leading = { key: 'leader', target: 'modRev', op: '=', value: bench.state.rev }
+    bench.step()
+    bench.answer()
+    expect(packsOf(bench)).toEqual([])
+    expect(bench.state.list(atPrefix)).toHaveLength(20)
+  })
+
+  it('holds nobody of whom an earlier write may still come', () => {
+    const bench = new AgentsBench({ rebalance: false })
+    bench.node('n1')
+    bench.want('a0')
+    bench.watch()
+    bench.step()
+    const first = bench.asked[0]?.effect.request
+    if (first?.op !== 'txn') throw new Error('nothing was written')
+    bench.answer('lost before')
+    for (const name of names(20)) bench.want(name)
+    bench.pass(1_000)
+    expect(bench.state.get(atKey('a0'))).not.toBeNull()
+    expect(sizes(bench)).toEqual([19])
+    expect(bench.state.txn(first.txn).ok).toBe(false)
+  })
+
+  it('is struck out by half, and goes when nobody is in it any more', () => {
+    const bench = placed(20)
+    bench.node('n2')
+    const move = (wanted: readonly string[]) => {
+      for (const name of wanted) bench.want(name, { move: { to: 'n2', id: 'm1' } })
+      bench.settle()
+      for (const name of wanted)
+        bench.tell('n1', { type: 'agent_stopped', name, epoch: asEpoch(1), state: '' })
+      bench.settle()
+    }
+    move(names(9))
+    bench.pass(30_000)
+    expect(sizes(bench)).toEqual([20])
+    move(['a9'])
+    bench.pass(30_000)
+    expect(sizes(bench)).toEqual([10])
+    expect(new Set(owners(bench, names(20)).slice(10))).toEqual(new Set(['n1']))
+    move(names(20).slice(10))
+    bench.pass(30_000)
+    expect(packsOf(bench)).toEqual([])
+    expect(new Set(owners(bench, names(20)))).toEqual(new Set(['n2']))
+  })
+
+  it('that was emptied to settle an outcome stays as long as the term', () => {
+    const bench = new AgentsBench({ rebalance: false })
+    bench.node('n1')
+    for (const name of names(20)) bench.want(name)
+    bench.watch()
+    bench.step()
+    bench.answer('lost before')
+    bench.pass(61_000)
+    expect(sizes(bench).toSorted()).toEqual([0, 20])
+    bench.term = 2
+    bench.put('leader', 2)
+    bench.leading = { key: 'leader', target: 'modRev', op: '=', value: bench.state.rev }
+    bench.pass(61_000)
+    expect(sizes(bench)).toEqual([20])
   })
 })
 

@@ -2,6 +2,7 @@ import fc from 'fast-check'
 import { describe, expect, it } from 'vitest'
 import { Balancer, parseStrategy, type Strategy, strategies } from '../../src/core/balancing/balancer.js'
 import { type Candidate, loadOf, roomOf, type Work, whyNot } from '../../src/core/balancing/candidate.js'
+import type { Ranking } from '../../src/core/balancing/ranking.js'
 import { type Placed, planMoves } from '../../src/core/balancing/rebalance.js'
 import { Trust } from '../../src/core/balancing/trust.js'
 import { Random } from '../../src/core/kernel/random.js'
@@ -25,6 +26,7 @@ function node(i: number, over: Partial<Candidate> = {}): Node {
     cpuPct: 0,
     memoryPct: 0,
     trust: 1,
+    vantageOf: () => undefined,
     rttMsFrom: () => undefined,
     ...over,
   }
@@ -379,7 +381,7 @@ describe('least_loaded, least_agents, lowest_latency, same_zone', () => {
   })
 
   it('lowest_latency takes the nearest measured one, and an unmeasured one only when it must', () => {
-    const away = (ms: number) => ({ rttMsFrom: () => ms })
+    const away = (ms: number) => ({ vantageOf: () => ({ nodeId: 'here' }), rttMsFrom: () => ms })
     const nodes = [node(0), node(1, away(8)), node(2, { ...away(2), maxAgents: 2 }), node(3, away(5))]
     expect(fill('lowest_latency', nodes, 3)).toEqual(['n0002', 'n0002', 'n0003'])
     expect(new Balancer(new Random(1)).pick('lowest_latency', [node(0)], work())?.nodeId).toBe('n0000')
@@ -394,6 +396,45 @@ describe('least_loaded, least_agents, lowest_latency, same_zone', () => {
     ]
     const near = (name: string) => work(name, { origin: { zone: 'a', region: 'r' } })
     expect(fill('same_zone', nodes, 4, 1, near)).toEqual(['n0003', 'n0002', 'n0001', 'n0000'])
+  })
+})
+
+describe('picks one after the other', () => {
+  it.each(strategies)('by %s are those of as many passes', (strategy) => {
+    const works = [
+      work('a'),
+      work('b', { services: ['database'] }),
+      work('c', { constraints: { zone: ['zone-1'] }, origin: { zone: 'zone-1', region: 'r' } }),
+    ]
+    fc.assert(
+      fc.property(
+        fc.array(fc.record({ cpu: fc.nat(100), max: fc.nat(6) }), { minLength: 1, maxLength: 12 }),
+        fc.array(fc.record({ work: fc.nat(2), taken: fc.option(fc.nat(11)) }), { maxLength: 60 }),
+        (sizes, picks) => {
+          const make = () =>
+            nodesOf(sizes.length, (i) => ({
+              cpuPct: sizes[i]?.cpu ?? 0,
+              maxAgents: sizes[i]?.max ?? 0,
+              zone: `zone-${i % 3}`,
+              services: i % 2 === 0 ? ['database'] : [],
+            }))
+          const [nodes, others] = [make(), make()]
+          const [quick, slow] = [new Balancer(new Random(3)), new Balancer(new Random(3))]
+          const rankings = new Map<string, Ranking>()
+          for (const { work: which, taken } of picks) {
+            const wanted = works[which] as Work
+            const chosen = quick.pickNext(strategy, nodes, wanted, rankings)
+            expect(chosen?.nodeId).toBe(slow.pick(strategy, others, wanted)?.nodeId)
+            // Who is chosen gets it, and somebody gets one from elsewhere.
+            for (const list of [nodes, others]) {
+              for (const node of list) if (node.nodeId === chosen?.nodeId) node.agents++
+              const other = taken === null ? undefined : list[taken]
+              if (other !== undefined) other.agents++
+            }
+          }
+        },
+      ),
+    )
   })
 })
 

@@ -248,8 +248,8 @@ describe('lowest_latency', () => {
     const plan = (hereMs: number | undefined, thereMs: number) => {
       const [a, b] = base as [Candidate, Candidate]
       const nodes = [
-        { ...a, rttMsFrom: () => hereMs },
-        { ...b, rttMsFrom: () => thereMs },
+        { ...a, vantageOf: () => a, rttMsFrom: () => hereMs },
+        { ...b, vantageOf: () => b, rttMsFrom: () => thereMs },
       ]
       const placed = [{ work: workFrom('n9'), nodeId: 'n0', strategy: undefined }]
       return planMoves(placed, nodes, 'lowest_latency', balancer, 5).map((m) => m.to)

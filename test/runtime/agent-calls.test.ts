@@ -1,6 +1,7 @@
 /** Calls of defined agents, part by part and together, in one process: the journal and the mesh between the parts are the test's. */
 import fc from 'fast-check'
 import { describe, expect, it } from 'vitest'
+import { emptyEntry } from '../../src/core/agents/table.js'
 import { asEpoch, asLeaseId, type Epoch, type LeaseId } from '../../src/core/kernel/brand.js'
 import { isSkeinError, SkeinError } from '../../src/core/kernel/error.js'
 import type { Checkpoint } from '../../src/ports/journal.js'
@@ -449,13 +450,11 @@ class Net {
     }
     this.directory.update(false, [
       {
-        name: 'a',
+        ...emptyEntry('a'),
         spec: specOf('a', over),
         specRev: 1n,
         at,
         atRev: BigInt(epoch),
-        end: undefined,
-        endRev: 0n,
       },
     ])
   }
@@ -552,9 +551,7 @@ describe('the caller', () => {
 
   it('says whether a call that timed out may have been carried out', async () => {
     const net = new Net()
-    net.directory.update(false, [
-      { name: 'a', spec: specOf('a'), specRev: 1n, at: undefined, atRev: 0n, end: undefined, endRev: 0n },
-    ])
+    net.directory.update(false, [{ ...emptyEntry('a'), spec: specOf('a'), specRev: 1n }])
     const notSent = await net.note(1, 30).catch((e: unknown) => e as SkeinError)
     expect(notSent).toMatchObject({ code: 'timeout', retryable: true, details: { outcome: 'not_done' } })
     expect((notSent as SkeinError).message).toContain('no node yet')
@@ -587,9 +584,7 @@ describe('the caller', () => {
 
   it('lets a thousand calls to one agent wait, and says so to the next; closing ends them all', async () => {
     const net = new Net()
-    net.directory.update(false, [
-      { name: 'a', spec: specOf('a'), specRev: 1n, at: undefined, atRev: 0n, end: undefined, endRev: 0n },
-    ])
+    net.directory.update(false, [{ ...emptyEntry('a'), spec: specOf('a'), specRev: 1n }])
     const waiting = Array.from({ length: 1_000 }, (_, i) => codeOf(net.note(i)))
     expect(await codeOf(net.note(1_000))).toBe('overloaded')
     net.caller.close()
@@ -602,13 +597,9 @@ describe('the caller', () => {
     // These are answered at once: nobody has heard of them.
     for (let i = 0; i < 10_500; i++) expect(await call(`none-${i}`)).toBe('not_found')
     const entries = Array.from({ length: 10_001 }, (_, i) => ({
-      name: `b${i}`,
+      ...emptyEntry(`b${i}`),
       spec: specOf(`b${i}`),
       specRev: 1n,
-      at: undefined,
-      atRev: 0n,
-      end: undefined,
-      endRev: 0n,
     }))
     net.directory.update(false, entries)
     const waiting = Array.from({ length: 10_000 }, (_, i) => call(`b${i}`))

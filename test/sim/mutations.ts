@@ -230,6 +230,14 @@ export const mutations: readonly Mutation[] = [
     minutes: 3,
   },
   {
+    name: 'what was packed for an agent counts for its successor of the same name',
+    file: 'src/core/agents/table.ts',
+    find: 'packed.madeRev !== entry.madeRev || ',
+    replace: '',
+    faults: 'crash',
+    minutes: 3,
+  },
+  {
     name: 'a guard lets its processes run past the deadline',
     file: 'src/sim/agents.ts',
     find: 'if (this.node.instant.nowMs >= this.deadlineMs) {',

@@ -20,7 +20,7 @@ import {
   encodeEnd,
   endKey,
 } from './records.js'
-import { type AgentEntry, type AgentTable, endOf } from './table.js'
+import { type AgentEntry, type AgentTable, assignmentHolds, endOf } from './table.js'
 
 export interface AgentHostWorld {
   readonly table: AgentTable
@@ -378,7 +378,7 @@ export class AgentHost {
         txn: {
           if: [
             { key: registrationKey(this.world.nodeId), target: 'lease', op: '=', value: h.lease },
-            { key: atKey(h.name), target: 'modRev', op: '=', value: entry.atRev },
+            ...assignmentHolds(entry),
             ...compares,
           ],
           then: [{ type: 'put', key: put.key, value: jsonEncode(put.value) }],

@@ -11,11 +11,17 @@ interface Counted {
 }
 
 export class Places {
+  private readonly onCount: (lease: LeaseId, agents: number) => void
   private readonly counted = new Map<string, Counted>()
   private readonly agents = new Map<LeaseId, number>()
   private readonly leaving = new Map<LeaseId, number>()
   /** Asked to move. */
   readonly moving = new Set<string>()
+
+  /** `onCount` is told every new count. */
+  constructor(onCount: (lease: LeaseId, agents: number) => void = () => undefined) {
+    this.onCount = onCount
+  }
 
   /** Has, or will be handed. */
   agentsOf(lease: LeaseId): number {
@@ -36,8 +42,9 @@ export class Places {
   count(name: string, owner: LeaseId | null, to: LeaseId | null): void {
     const before = this.counted.get(name)
     if (before !== undefined) {
-      add(this.agents, before.owner, -1)
-      add(this.agents, before.to, -1)
+      if (before.owner === owner && before.to === to) return
+      this.countAgents(before.owner, -1)
+      this.countAgents(before.to, -1)
       if (before.to !== null) add(this.leaving, before.owner, -1)
     }
     if (owner === null || to === null) this.moving.delete(name)
@@ -47,15 +54,20 @@ export class Places {
       return
     }
     this.counted.set(name, { owner, to })
-    add(this.agents, owner, 1)
-    add(this.agents, to, 1)
+    this.countAgents(owner, 1)
+    this.countAgents(to, 1)
     if (to !== null) add(this.leaving, owner, 1)
+  }
+
+  private countAgents(lease: LeaseId | null, by: number): void {
+    if (lease !== null) this.onCount(lease, add(this.agents, lease, by))
   }
 }
 
-function add(counts: Map<LeaseId, number>, lease: LeaseId | null, by: number): void {
-  if (lease === null) return
+function add(counts: Map<LeaseId, number>, lease: LeaseId | null, by: number): number {
+  if (lease === null) return 0
   const count = (counts.get(lease) ?? 0) + by
   if (count === 0) counts.delete(lease)
   else counts.set(lease, count)
+  return count
 }

@@ -7,12 +7,26 @@
  * | `agents/at/<name>` | which lease runs it, under which epoch | the leader; the owner, when it hands over to whom the leader named |
  * | `agents/end/<name>` | that the owner ran it to its end under that epoch | the owner |
  *
+ * Where many are assigned at once, the leader writes `agents/pack/<term>-<n>` instead of as many `agents/at/<name>`: one value with the assignments of
+ * hundreds, a fraction of the price for the store and for everyone who watches it. The next change of one of them is an `agents/at/<name>` again. Which counts
+ * follows from the keys alone: of all assignments of a name the one with the highest epoch, between equals that of its own key; one of a
+ * pack only for the very description it was made for, told by the revision at which that was created. So an entry of a pack that is overtaken is so for
+ * good, and the leader may strike it out at leisure.
+ *
  * `agents/floor` is the highest epoch of any agent that was removed, so that no epoch of a name comes twice.
  */
 
 import { type Strategy, strategies } from '../balancing/balancer.js'
 import type { Constraints, Origin } from '../balancing/candidate.js'
-import { asEpoch, asLeaseId, type Epoch, type LeaseId, type NodeId } from '../kernel/brand.js'
+import {
+  asEpoch,
+  asLeaseId,
+  type Epoch,
+  type LeaseId,
+  type NodeId,
+  type Revision,
+  type Term,
+} from '../kernel/brand.js'
 import type { KeyValue } from '../kernel/store-types.js'
 import { jsonDecode } from '../kernel/text.js'
 
@@ -21,6 +35,8 @@ export const specPrefix = 'agents/spec/'
 export const specKey = (name: string): string => specPrefix + name
 export const atPrefix = 'agents/at/'
 export const atKey = (name: string): string => atPrefix + name
+export const packPrefix = 'agents/pack/'
+export const packKey = (term: Term, n: number | ''): string => `${packPrefix}${term}-${n}`
 export const endPrefix = 'agents/end/'
 export const endKey = (name: string): string => endPrefix + name
 export const floorKey = 'agents/floor'
@@ -34,6 +50,8 @@ export const earlyKey = (lease: LeaseId): string => earlyPrefix + lease
 /** An external node holds no lease of the store; its registration stands for one. */
 export const externalLease = (nodeId: NodeId, registeredAtMs: number): LeaseId =>
   asLeaseId(`external:${nodeId}:${registeredAtMs}`)
+
+export const isExternal = (lease: LeaseId): boolean => lease.startsWith('external:')
 
 export interface RestartPolicy {
   readonly mode: 'always' | 'on_failure' | 'never'
@@ -99,6 +117,14 @@ export interface Assignment extends AgentPlace {
   readonly moveId: string
   /** Names the state that its former owner sent ahead; empty where the journal is to be read. */
   readonly state: string
+}
+
+/** An assignment in a pack: of nobody who is asked to move, and without a state that was sent ahead. */
+export interface Packed {
+  readonly name: string
+  /** At which the description was created that it was made for. */
+  readonly madeRev: Revision
+  readonly at: Assignment
 }
 
 /** How a run under one epoch ended, by the owner's word. `refused`: it could not be run there. */
@@ -169,6 +195,41 @@ export function decodeAssignment(kv: KeyValue): Assignment | undefined {
     moveId: String(value.move ?? ''),
     state: String(value.state ?? ''),
   }
+}
+
+export function encodePack(packed: readonly Packed[]): unknown {
+  const leases = new Map<LeaseId, number>()
+  const nodes: [NodeId, LeaseId][] = []
+  const agents = packed.map(({ name, madeRev, at }) => {
+    let node = leases.get(at.lease)
+    if (node === undefined) {
+      node = nodes.push([at.nodeId, at.lease]) - 1
+      leases.set(at.lease, node)
+    }
+    return [name, node, at.epoch, Number(madeRev), at.assignedAtMs, at.by, at.moveId]
+  })
+  return { v: 1, nodes, agents }
+}
+
+export function decodePack(kv: KeyValue): Packed[] {
+  const value = jsonDecode(kv.value) as { nodes?: unknown; agents?: unknown } | undefined
+  if (!Array.isArray(value?.nodes) || !Array.isArray(value.agents)) return []
+  const { nodes, agents } = value as { nodes: [string, string][]; agents: unknown[][] }
+  return agents.flatMap(([name, node, epoch, madeRev, at, by, moveId]) => {
+    const place = nodes[Number(node)]
+    if (place === undefined || typeof name !== 'string') return []
+    const assignment: Assignment = {
+      nodeId: place[0],
+      lease: asLeaseId(place[1]),
+      epoch: asEpoch(Number(epoch)),
+      assignedAtMs: Number(at),
+      to: null,
+      by: String(by),
+      moveId: String(moveId),
+      state: '',
+    }
+    return [{ name, madeRev: BigInt(Number(madeRev)), at: assignment }]
+  })
 }
 
 export function encodeEnd(e: AgentEnd): unknown {

@@ -6,7 +6,8 @@
 import { hash32 } from '../kernel/hash.js'
 import type { Random } from '../kernel/random.js'
 import { type Strategy, strategies } from '../kernel/strategies.js'
-import { type Candidate, isFit, loadOf, roomOf, type Work, whyNot } from './candidate.js'
+import { type Candidate, isFit, loadOf, roomOf, type Vantage, type Work, whyNot } from './candidate.js'
+import { Ranking } from './ranking.js'
 
 export { type Strategy, strategies } from '../kernel/strategies.js'
 
@@ -32,13 +33,30 @@ const drawsMax = 8
 
 type Score = (c: Candidate, work: Work) => number
 
+/** Whose score rises with the agents of a node and depends on nothing else that a pick changes. */
+const ranked: ReadonlySet<Strategy> = new Set(['least_loaded', 'least_agents', 'same_zone'])
+const rankingsMax = 64
+
 const scores: Partial<Record<Strategy, Score>> = {
   least_loaded: (c) => loadOf(c),
   least_agents: (c) => c.agents,
   consistent: (c, work) => hash32(c.nodeId, hash32(work.name)),
   binpack: (c) => -c.agents / c.maxAgents,
-  lowest_latency: (c, work) => c.rttMsFrom(work.origin?.nodeId) ?? unmeasuredMs * (1 + distance(c, work)),
   same_zone: (c, work) => distance(c, work) * 1_000 + loadOf(c),
+}
+
+function latencyScore({ origin }: Work): Score {
+  let from: Vantage | undefined
+  return (c, work) => {
+    from ??= c.vantageOf(origin?.nodeId)
+    const ms = from === undefined ? undefined : c.rttMsFrom(from)
+    return ms ?? unmeasuredMs * (1 + distance(c, work))
+  }
+}
+
+function rttMs(c: Candidate, { origin }: Work): number | undefined {
+  const from = c.vantageOf(origin?.nodeId)
+  return from === undefined ? undefined : c.rttMsFrom(from)
 }
 
 function distance(c: Candidate, { origin }: Work): number {
@@ -55,8 +73,8 @@ const rttMarginShare = 0.2
 export function isWorthMoving(strategy: Strategy, from: Candidate, to: Candidate, work: Work): boolean {
   if (!isFit(from, work)) return true
   if (strategy === 'lowest_latency') {
-    const hereMs = from.rttMsFrom(work.origin?.nodeId)
-    const thereMs = to.rttMsFrom(work.origin?.nodeId)
+    const hereMs = rttMs(from, work)
+    const thereMs = rttMs(to, work)
     // Who was just started is not far for that.
     if (hereMs === undefined || thereMs === undefined) return false
     return thereMs < hereMs * (1 - rttMarginShare) - rttMarginMs
@@ -89,8 +107,32 @@ export class Balancer {
       case 'power_of_two':
         return this.betterOfTwo(candidates, work)
       default:
-        return this.best(candidates, work, scoreOf(strategy, candidates))
+        return this.best(candidates, work, scoreOf(strategy, candidates, work))
     }
+  }
+
+  /**
+   * The same for one pick after the other, as long as candidates only get fuller between them: whom `pick` would choose, at a fraction of its price
+   * where there are many nodes. `rankings` is the caller's, who clears it when anything else changed.
+   */
+  pickNext(
+    strategy: Strategy,
+    candidates: readonly Candidate[],
+    work: Work,
+    rankings: Map<string, Ranking>,
+  ): Candidate | undefined {
+    if (!ranked.has(strategy)) return this.pick(strategy, candidates, work)
+    const { kind, services, constraints, origin } = work
+    const near = strategy === 'same_zone' ? [origin?.zone, origin?.region] : null
+    const key = JSON.stringify([strategy, kind, services, constraints, near])
+    let ranking = rankings.get(key)
+    if (ranking === undefined) {
+      const score = scoreOf(strategy, candidates, work)
+      ranking = new Ranking(candidates, work, (c) => score(c, work))
+      if (rankings.size >= rankingsMax) rankings.clear()
+      rankings.set(key, ranking)
+    }
+    return ranking.best()
   }
 
   /** Every candidate with its score, the preferred first. Changes no turn. */
@@ -101,7 +143,7 @@ export class Balancer {
         ? loadOf
         : strategy === 'weighted'
           ? (c: Candidate) => -roomOf(c)
-          : scoreOf(strategy, candidates)
+          : scoreOf(strategy, candidates, work)
     return candidates
       .map((candidate): Scored => {
         const reasons = whyNot(candidate, work)
@@ -183,7 +225,8 @@ export class Balancer {
   }
 }
 
-function scoreOf(strategy: Strategy, candidates: readonly Candidate[]): Score {
+function scoreOf(strategy: Strategy, candidates: readonly Candidate[], work: Work): Score {
+  if (strategy === 'lowest_latency') return latencyScore(work)
   return strategy === 'spread' ? spreadScore(candidates) : (scores[strategy] ?? loadOf)
 }
 

@@ -1,6 +1,11 @@
 /** A node as the balancer sees it, what work asks of a node, and whether the two fit. */
 import type { NodeId } from '../kernel/brand.js'
 
+/** Where round trips are asked from. Made once for all candidates of a pick. */
+export interface Vantage {
+  readonly nodeId: NodeId
+}
+
 export interface Candidate {
   readonly nodeId: NodeId
   readonly kind: 'node' | 'external'
@@ -23,8 +28,10 @@ export interface Candidate {
   readonly memoryPct: number
   /** 0 … 1: the share of its places that a node which keeps failing is given; see `trust.ts`. */
   readonly trust: number
-  /** Round trip from that node (from the one that chooses, where it is not known who asks), ms; undefined where nobody can tell. */
-  readonly rttMsFrom: (origin: NodeId | undefined) => number | undefined
+  /** That node, or the one that chooses where it is not known who asks, as seen by whoever made this candidate; undefined where it is not known. */
+  readonly vantageOf: (origin: NodeId | undefined) => Vantage | undefined
+  /** Round trip, ms; undefined where nobody can tell. The vantage is one of a candidate with the same maker. */
+  readonly rttMsFrom: (from: Vantage) => number | undefined
 }
 
 /** All that is named must hold. Lists: one of them. */

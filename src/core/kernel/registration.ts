@@ -69,10 +69,22 @@ export function readRegistration(view: StoreView, nodeId: NodeId): Registration 
   }
 }
 
-/** All present lease holders, in order of node id. */
-export function registrations(view: StoreView): Registration[] {
-  return view
+interface Known {
+  readonly changes: number
+  readonly all: readonly Registration[]
+}
+
+const known = new WeakMap<StoreView, Known>()
+
+/** All present lease holders, in order of node id; the same array until one of them changes. */
+export function registrations(view: StoreView): readonly Registration[] {
+  const changes = view.changesOf(registrationPrefix)
+  const before = known.get(view)
+  if (before?.changes === changes) return before.all
+  const all = view
     .under(registrationPrefix)
     .sort()
     .flatMap((key) => readRegistration(view, key.slice(registrationPrefix.length)) ?? [])
+  known.set(view, { changes, all })
+  return all
 }

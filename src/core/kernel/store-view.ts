@@ -16,6 +16,7 @@ export class StoreView {
   private readonly keys = new Map<string, Cached>()
   /** Keys by their first part, `nodes/` …: whoever asks for a few must not pay for a hundred thousand of another kind. */
   private readonly kinds = new Map<string, Set<string>>()
+  private readonly changes = new Map<string, number>()
   /** Deletes seen, so that an older put that comes late does not bring a key back. Cleared by `reset`. */
   private readonly deletedAt = new Map<string, Revision>()
   rev: Revision = 0n
@@ -24,6 +25,7 @@ export class StoreView {
 
   reset(kvs: readonly KeyValue[], rev: Revision): void {
     if (this.synced && rev < this.rev) return
+    for (const kind of this.kinds.keys()) this.count(kind)
     this.keys.clear()
     this.kinds.clear()
     this.deletedAt.clear()
@@ -50,8 +52,9 @@ export class StoreView {
 
   private keep(kv: KeyValue): void {
     const { key } = kv
+    const kind = kindOf(key)
+    this.count(kind)
     if (!this.keys.has(key)) {
-      const kind = kindOf(key)
       const of = this.kinds.get(kind)
       if (of === undefined) this.kinds.set(kind, new Set([key]))
       else of.add(key)
@@ -64,12 +67,22 @@ export class StoreView {
     if (known !== undefined && known.kv.modRev <= rev) {
       this.keys.delete(key)
       const kind = kindOf(key)
+      this.count(kind)
       const of = this.kinds.get(kind)
       of?.delete(key)
       if (of?.size === 0) this.kinds.delete(kind)
     }
     if (this.deletedAt.size > 10_000) this.deletedAt.clear()
     this.deletedAt.set(key, rev)
+  }
+
+  private count(kind: string): void {
+    this.changes.set(kind, this.changesOf(kind) + 1)
+  }
+
+  /** Rises whenever a key of that kind (`nodes/` …) changes: what was concluded from all of them holds while it stands. */
+  changesOf(kind: string): number {
+    return this.changes.get(kind) ?? 0
   }
 
   kv(key: string): KeyValue | undefined {

@@ -4,15 +4,22 @@
  */
 import { type AgentCandidate, AgentCoordinator, type AgentCoordinatorEffect } from '../agents/coordinator.js'
 import { AgentHost, type AgentHostEffect, type AgentHostInput } from '../agents/host.js'
-import { type AgentPlace, externalLease } from '../agents/records.js'
-import { type AgentEntry, AgentTable } from '../agents/table.js'
+import { type AgentPlace, externalLease, isExternal } from '../agents/records.js'
+import { type AgentEntry, AgentTable, emptyEntry } from '../agents/table.js'
 import { Balancer, defaultStrategy, parseStrategy, type Strategy } from '../balancing/balancer.js'
 import { Trust, type TrustOptions } from '../balancing/trust.js'
 import type { LeaseId, NodeId, Term } from '../kernel/brand.js'
 import { setting } from '../kernel/config-document.js'
 import type { Instant } from '../kernel/machine.js'
 import type { Random } from '../kernel/random.js'
-import { evictionKey, registrationKey, registrations } from '../kernel/registration.js'
+import {
+  evictionKey,
+  evictionPrefix,
+  type Registration,
+  registrationKey,
+  registrationPrefix,
+  registrations,
+} from '../kernel/registration.js'
 import type { Compare, KeyValue, StoreReply, WatchBatch } from '../kernel/store-types.js'
 import type { StoreView } from '../kernel/store-view.js'
 import type { MemberRecord, MemberStatus, Telemetry } from '../membership/member.js'
@@ -21,8 +28,11 @@ import {
   externalCandidate,
   externalOfflineMs,
   externalPrefix,
+  intentPrefix,
   memberCandidate,
+  type Offer,
   offerKey,
+  offerPrefix,
   RoundTrips,
   readOffer,
 } from './candidates.js'
@@ -36,6 +46,8 @@ export interface AgentPlaneOptions {
   readonly refusedPauseMs: number
   /** Whether defined agents are moved for the sake of balance. */
   readonly rebalance: boolean
+  /** So many agents placed at once share one value of the store; fewer have one each. */
+  readonly packedMin: number
   readonly trust: TrustOptions
 }
 
@@ -43,6 +55,7 @@ export const agentPlaneDefaults: AgentPlaneOptions = {
   movingMax: 10,
   refusedPauseMs: 2_000,
   rebalance: true,
+  packedMin: 16,
   trust: { lossesMax: 3, windowMs: 600_000 },
 }
 
@@ -71,6 +84,30 @@ export type AgentPlaneEffect =
   /** For the directory of the main thread: these names as they are now; all there are, when `reset`. */
   | { readonly type: 'agents_changed'; readonly reset: boolean; readonly entries: readonly AgentEntry[] }
 
+/** An external node, and when we last saw that it spoke, by our own clock. */
+interface External {
+  readonly record: ExternalRecord
+  readonly rev: bigint
+  readonly lease: LeaseId
+  readonly seenMs: number
+}
+
+/** A candidate and all that it was made of. */
+interface MadeCandidate {
+  readonly from: readonly unknown[]
+  readonly candidate: AgentCandidate
+}
+
+/** What the store says of a node beside its registration. */
+interface Told {
+  readonly evicted: boolean
+  readonly draining: boolean
+  readonly offer: unknown
+}
+
+/** Kinds of keys that say it. */
+const toldIn = [registrationPrefix, evictionPrefix, offerPrefix, intentPrefix]
+
 export class AgentPlane {
   readonly table = new AgentTable()
   readonly host: AgentHost
@@ -80,10 +117,14 @@ export class AgentPlane {
   private readonly changed = new Set<string>()
   private isReset = false
   private live: ReadonlySet<LeaseId> = new Set()
-  private readonly externals = new Map<
-    NodeId,
-    { readonly record: ExternalRecord; readonly rev: bigint; readonly seenMs: number }
-  >()
+  private liveOf: readonly Registration[] = []
+  private externals = new Map<NodeId, External>()
+  private externalLeases: ReadonlyMap<LeaseId, External> = new Map()
+  private externalChanges = -1
+  private readonly made = new Map<LeaseId, MadeCandidate>()
+  private standing: AgentCandidate[] = []
+  private readonly told = new Map<LeaseId, Told>()
+  private toldChanges = ''
   private readonly roundTrips: RoundTrips
   private nowMs = 0
 
@@ -106,7 +147,7 @@ export class AgentPlane {
         view: world.view,
         balancer: new Balancer(random),
         guard: world.guard,
-        candidates: () => this.candidates(),
+        candidates: () => this.freshCandidates(),
         strategy: () => this.strategy,
         isLive: (lease) => this.isLive(lease),
       },
@@ -115,6 +156,7 @@ export class AgentPlane {
         movingMax: options.movingMax,
         refusedPauseMs: options.refusedPauseMs,
         rebalance: options.rebalance,
+        packedMin: options.packedMin,
       },
     )
   }
@@ -154,26 +196,33 @@ export class AgentPlane {
   /** Who holds leases, and which external nodes spoke. */
   private lookAround(at: Instant): void {
     const { view } = this.world
-    this.live = new Set(registrations(view).map((r) => r.lease))
-    const keys = view.under(externalPrefix)
-    for (const key of keys) {
+    const holders = registrations(view)
+    if (holders !== this.liveOf) {
+      this.liveOf = holders
+      this.live = new Set(holders.map((r) => r.lease))
+    }
+    if (this.externalChanges === view.changesOf(externalPrefix)) return
+    this.externalChanges = view.changesOf(externalPrefix)
+    const before = this.externals
+    this.externals = new Map()
+    for (const key of view.under(externalPrefix).sort()) {
       const rev = view.modRev(key)
       const id = key.slice(externalPrefix.length)
-      if (this.externals.get(id)?.rev === rev) continue
+      const known = before.get(id)
       const record = view.json(key) as ExternalRecord | undefined
-      if (record !== undefined) this.externals.set(id, { record, rev, seenMs: at.nowMs })
+      if (known?.rev === rev) this.externals.set(id, known)
+      else if (record !== undefined) {
+        const lease = externalLease(record.id, record.registered_at_ms)
+        this.externals.set(id, { record, rev, lease, seenMs: at.nowMs })
+      }
     }
-    if (keys.length < this.externals.size)
-      for (const id of this.externals.keys())
-        if (view.kv(externalPrefix + id) === undefined) this.externals.delete(id)
+    this.externalLeases = new Map([...this.externals.values()].map((e) => [e.lease, e]))
   }
 
   isLive(lease: LeaseId): boolean {
     if (this.live.has(lease)) return true
-    for (const { record, seenMs } of this.externals.values())
-      if (externalLease(record.id, record.registered_at_ms) === lease)
-        return this.nowMs - seenMs <= externalOfflineMs
-    return false
+    const external = this.externalLeases.get(lease)
+    return external !== undefined && this.nowMs - external.seenMs <= externalOfflineMs
   }
 
   private nextExternalMs(): number {
@@ -185,41 +234,79 @@ export class AgentPlane {
     return next
   }
 
-  /** In order of node id. */
+  /** In order of node id, with what each has at present. */
   candidates(): AgentCandidate[] {
+    return this.freshCandidates().map((c) => ({ ...c, agents: this.coordinator.agentsOf(c.lease) }))
+  }
+
+  /** The same array while nobody changes, and the same object of each who does not; made for a thousand nodes at every step of the leader. */
+  private freshCandidates(): readonly AgentCandidate[] {
     const { world } = this
     const lost = world.capacityLost()
+    const holders = registrations(world.view)
+    const changes = toldIn.map((kind) => world.view.changesOf(kind)).join()
+    if (changes !== this.toldChanges) this.told.clear()
+    this.toldChanges = changes
     const found: AgentCandidate[] = []
-    for (const { nodeId, lease } of registrations(world.view)) {
-      const member = world.member(nodeId)
-      if (member === undefined) continue
-      const seen = {
-        ...member,
+    for (const { nodeId, lease } of holders) {
+      const c = this.ofMember(nodeId, lease, lost)
+      if (c !== undefined) found.push(c)
+    }
+    for (const external of this.externals.values()) found.push(this.ofExternal(external))
+    if (this.externals.size > 0) found.sort((a, b) => (a.nodeId < b.nodeId ? -1 : 1))
+    if (found.length === this.standing.length && found.every((c, i) => c === this.standing[i]))
+      return this.standing
+    if (this.made.size > found.length) {
+      const leases = new Set(found.map((c) => c.lease))
+      for (const lease of this.made.keys()) if (!leases.has(lease)) this.made.delete(lease)
+    }
+    this.standing = found
+    return found
+  }
+
+  private ofMember(nodeId: NodeId, lease: LeaseId, capacityLost: boolean): AgentCandidate | undefined {
+    const { world } = this
+    const member = world.member(nodeId)
+    if (member === undefined) return undefined
+    const { record, status, telemetry, rttMs } = member
+    let told = this.told.get(lease)
+    if (told === undefined) {
+      told = {
         evicted: world.view.kv(evictionKey(lease)) !== undefined,
-        trust: this.trust.of(nodeId, this.nowMs),
-        offer: readOffer(world.view.json(offerKey(nodeId))),
+        draining: world.isDraining(nodeId),
+        offer: world.view.json(offerKey(nodeId)),
       }
-      const draining = world.isDraining(nodeId)
-      const c = memberCandidate(seen, this.coordinator.agentsOf(lease), lost, this.roundTrips)
-      found.push({
-        ...c,
-        lease,
-        refusal: c.refusal === '' && draining ? 'it is draining' : c.refusal,
-        moveOff: moveOffReason(member.record, draining, lost),
-      })
+      this.told.set(lease, told)
     }
-    for (const { record, seenMs } of this.externals.values()) {
-      const lease = externalLease(record.id, record.registered_at_ms)
-      const c = externalCandidate(record, this.nowMs - seenMs, this.coordinator.agentsOf(lease))
-      const draining = world.isDraining(record.id)
-      found.push({
-        ...c,
-        lease,
-        refusal: c.refusal === '' && draining ? 'it is draining' : c.refusal,
-        moveOff: draining ? 'drain' : '',
-      })
-    }
-    return this.externals.size === 0 ? found : found.sort((a, b) => (a.nodeId < b.nodeId ? -1 : 1))
+    const { evicted, draining, offer: offered } = told
+    const trust = this.trust.of(nodeId, this.nowMs)
+    const from = [record, status, telemetry, rttMs, evicted, draining, trust, offered, capacityLost]
+    return this.make(lease, from, () => {
+      const offer: Offer = readOffer(offered)
+      const seen = { record, status, telemetry, rttMs, evicted, trust, offer }
+      const c = memberCandidate(seen, 0, capacityLost, this.roundTrips)
+      const moveOff = moveOffReason(record, draining, capacityLost)
+      return { ...c, lease, refusal: c.refusal === '' && draining ? 'it is draining' : c.refusal, moveOff }
+    })
+  }
+
+  private ofExternal({ record, lease, seenMs }: External): AgentCandidate {
+    const draining = this.world.isDraining(record.id)
+    const c = externalCandidate(record, this.nowMs - seenMs, 0)
+    return this.make(lease, [record, c.refusal, draining], () => ({
+      ...c,
+      lease,
+      refusal: c.refusal === '' && draining ? 'it is draining' : c.refusal,
+      moveOff: draining ? 'drain' : '',
+    }))
+  }
+
+  private make(lease: LeaseId, from: readonly unknown[], make: () => AgentCandidate): AgentCandidate {
+    const before = this.made.get(lease)
+    if (before !== undefined && from.every((value, i) => value === before.from[i])) return before.candidate
+    const candidate = make()
+    this.made.set(lease, { from, candidate })
+    return candidate
   }
 
   settle(at: Instant): AgentPlaneEffect[] {
@@ -248,14 +335,14 @@ export class AgentPlane {
     const reset = this.isReset
     this.isReset = false
     const names = reset ? this.table.entries.keys() : this.changed
-    const entries = [...names].map((name) => ({ ...(this.table.get(name) ?? gone(name)) }))
+    const entries = [...names].map((name) => ({ ...(this.table.get(name) ?? emptyEntry(name)) }))
     this.changed.clear()
     return [{ type: 'agents_changed', reset, entries }]
   }
 }
 
 function placeCompare({ nodeId, lease }: AgentPlace): Compare {
-  return lease.startsWith('external:')
+  return isExternal(lease)
     ? { key: externalPrefix + nodeId, target: 'createRev', op: '>', value: 0n }
     : { key: registrationKey(nodeId), target: 'lease', op: '=', value: lease }
 }
@@ -264,8 +351,4 @@ function moveOffReason(record: MemberRecord, draining: boolean, capacityLost: bo
   if (draining) return 'drain'
   if (record.lifecycle === 'draining' || record.lifecycle === 'leaving') return 'leaving'
   return record.role === 'standby' && !capacityLost ? 'standby' : ''
-}
-
-function gone(name: string): AgentEntry {
-  return { name, spec: undefined, specRev: 0n, at: undefined, atRev: 0n, end: undefined, endRev: 0n }
 }

@@ -1,7 +1,7 @@
 /** From what is known of a member to what the balancer needs. The same on the leader, which places, and on any node that asks or explains. */
-import type { Candidate } from '../balancing/candidate.js'
+import type { Candidate, Vantage } from '../balancing/candidate.js'
 import type { NodeId } from '../kernel/brand.js'
-import { estimateMs } from '../membership/coordinates.js'
+import { type Coordinate, estimateMs } from '../membership/coordinates.js'
 import { factsOf } from '../membership/facts.js'
 import type { MemberRecord, MemberStatus, Telemetry } from '../membership/member.js'
 
@@ -10,6 +10,9 @@ export interface Offer {
   readonly kinds: readonly string[]
   readonly exec: boolean
 }
+
+/** What operators want of a node: drained, cordoned. */
+export const intentPrefix = 'intents/'
 
 export const offerPrefix = 'offers/'
 export const offerKey = (nodeId: NodeId): string => offerPrefix + nodeId
@@ -41,7 +44,15 @@ export const externalPrefix = 'external/'
 export const externalUnhealthyMs = 90_000
 export const externalOfflineMs = 180_000
 
-type Sight = (nodeId: NodeId) => Pick<MemberSeen, 'telemetry' | 'rttMs'> | undefined
+/** A node in the network, as one other sees it. */
+interface Point extends Vantage {
+  /** Measured by who sees it; 0 where it was not. */
+  readonly rttMs: number
+  readonly coordinate: Coordinate | null
+}
+
+type Seen = Pick<MemberSeen, 'telemetry' | 'rttMs'>
+type Sight = (nodeId: NodeId) => Seen | undefined
 
 /**
  * Round trips between any two nodes, as one node knows them: what it measured where it is one of the two, else by where both say they are. A node
@@ -56,15 +67,24 @@ export class RoundTrips {
     this.seen = seen
   }
 
-  between(from: NodeId | undefined, to: NodeId): number | undefined {
-    const a = from ?? this.selfId
-    if (a === to) return 0
-    const there = this.seen(to)
-    const here = this.seen(a)
-    if (here === undefined || there === undefined) return undefined
-    if (a === this.selfId && there.rttMs > 0) return there.rttMs
-    if (to === this.selfId && here.rttMs > 0) return here.rttMs
-    return estimateMs(here.telemetry.coordinate, there.telemetry.coordinate)
+  private readonly vantageOf = (origin: NodeId | undefined): Point | undefined => {
+    const nodeId = origin ?? this.selfId
+    const seen = this.seen(nodeId)
+    if (seen === undefined) return undefined
+    return { nodeId, rttMs: seen.rttMs, coordinate: seen.telemetry.coordinate }
+  }
+
+  /** What a candidate says of them. */
+  of(nodeId: NodeId, { telemetry, rttMs }: Seen): Pick<Candidate, 'vantageOf' | 'rttMsFrom'> {
+    const point: Point = { nodeId, rttMs, coordinate: telemetry.coordinate }
+    return { vantageOf: this.vantageOf, rttMsFrom: (from) => this.between(from as Point, point) }
+  }
+
+  private between(from: Point, to: Point): number | undefined {
+    if (from.nodeId === to.nodeId) return 0
+    if (from.nodeId === this.selfId && to.rttMs > 0) return to.rttMs
+    if (to.nodeId === this.selfId && from.rttMs > 0) return from.rttMs
+    return estimateMs(from.coordinate, to.coordinate)
   }
 }
 
@@ -103,7 +123,7 @@ export function memberCandidate(
     cpuPct: telemetry.cpuPct,
     memoryPct: telemetry.memoryPct,
     trust: m.trust,
-    rttMsFrom: (origin) => roundTrips.between(origin, record.nodeId),
+    ...roundTrips.of(record.nodeId, m),
   }
 }
 
@@ -130,6 +150,7 @@ export function externalCandidate(e: ExternalRecord, silentMs: number, agents: n
     cpuPct: e.cpu_usage,
     memoryPct: e.memory_usage,
     trust: 1,
+    vantageOf: () => undefined,
     rttMsFrom: () => undefined,
   }
 }

@@ -36,14 +36,13 @@ import { ShardHolder } from '../sharding/holder.js'
 import { pruneTransaction } from '../sharding/prune.js'
 import { readShardMap } from '../sharding/shard-map.js'
 import { AgentPlane } from './agent-plane.js'
-import { type Offer, offerKey } from './candidates.js'
+import { intentPrefix, type Offer, offerKey } from './candidates.js'
 import type { Command, NodeEffect, NodeInput, NodeOptions } from './node-types.js'
 import { StandbyCall } from './standby-call.js'
 
 /** Removed by an operator: that boot and all before it are forgotten. */
 export const removedPrefix = 'removed/'
 /** Intent set by an operator on any node: drained or cordoned. */
-export const intentPrefix = 'intents/'
 
 type DeadlineName = 'evict' | 'prove' | 'leave' | 'stalled' | 'alone' | 'die'
 

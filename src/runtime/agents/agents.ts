@@ -12,7 +12,7 @@ import {
   endKey,
   specKey,
 } from '../../core/agents/records.js'
-import { type AgentEntry, endOf, isActive } from '../../core/agents/table.js'
+import { type AgentEntry, assignmentHolds, endOf, isActive } from '../../core/agents/table.js'
 import { Balancer, parseStrategy, type Strategy, strategies } from '../../core/balancing/balancer.js'
 import { type Candidate, loadOf, type Origin, whyNot } from '../../core/balancing/candidate.js'
 import { planMoves } from '../../core/balancing/rebalance.js'
@@ -604,7 +604,7 @@ export class Agents {
       floor: asEpoch(0),
     }
     const { ok } = await this.world.link.call('transact', {
-      if: [{ key: atKey(name), target: 'modRev', op: '=', value: entry.atRev }],
+      if: assignmentHolds(entry),
       then: [
         isHandOver
           ? { type: 'put', key: atKey(name), value: jsonEncode(encodeAssignment(next)) }

@@ -1,5 +1,7 @@
 /** What a stopped cluster consists of, read from its store and journal; and what of that belongs into another store. */
 import { createHash } from 'node:crypto'
+import { atKey, encodeAssignment } from '../../core/agents/records.js'
+import { AgentTable } from '../../core/agents/table.js'
 import { leaderKey } from '../../core/election/leader-election.js'
 import { asEpoch, type ShardId } from '../../core/kernel/brand.js'
 import { SkeinError } from '../../core/kernel/error.js'
@@ -185,6 +187,7 @@ export function targetKeys(
     const stays = lease !== null || madeAnew.has(key) || leftBehind.some((prefix) => key.startsWith(prefix))
     if (!stays) keys.set(key, value)
   }
+  unpackAgents(kvs, keys)
   const leader = view.json(leaderKey) as { readonly term?: number } | undefined
   if (leader !== undefined) {
     const term = Number(leader.term ?? 0)
@@ -196,6 +199,15 @@ export function targetKeys(
   for (const { shard, segments, end, floor } of shards)
     if (floor > 0) keys.set(sealKey(shard), jsonEncode(encodeSeals({ through: floor, segments, end }, level)))
   return keys
+}
+
+/** Packs go by revisions of this store, which mean nothing in another: what is in them gets keys of its own. */
+function unpackAgents(kvs: readonly KeyValue[], keys: Map<string, Uint8Array>): void {
+  const table = new AgentTable()
+  table.reset(kvs)
+  for (const key of table.packs.keys()) keys.delete(key)
+  for (const { name, at, pack } of table.entries.values())
+    if (at !== undefined && pack !== '') keys.set(atKey(name), jsonEncode(encodeAssignment(at)))
 }
 
 /** Written last, with the journal that the events are in now. */
