@@ -43,3 +43,8 @@ export function valueText(value: unknown, lengthMax = 160): string {
   const text = JSON.stringify(value) ?? 'nothing'
   return text.length > lengthMax ? `${text.slice(0, lengthMax - 1)}…` : text
 }
+
+export function bytesText(bytes: number): string {
+  if (bytes < 1_024) return `${bytes} B`
+  return bytes < 1_048_576 ? `${(bytes / 1_024).toFixed(1)} KiB` : `${(bytes / 1_048_576).toFixed(1)} MiB`
+}
