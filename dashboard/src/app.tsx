@@ -5,6 +5,7 @@ import type { AgentsAnswer } from './agents-data.js'
 import { AgentsPanel } from './agents-panel.js'
 import { BalancerPanel } from './balancer-panel.js'
 import { ConnectionBanner, WarningBanner } from './banners.js'
+import type { ConfigDrafts } from './config-drafts.js'
 import { DropStrip } from './drop-strip.js'
 import { Header } from './header.js'
 import type { LiveData, LiveState } from './live-data.js'
@@ -28,16 +29,21 @@ interface Props {
   readonly live: LiveData
   readonly agents: WantedData<AgentsAnswer>
   readonly outcomes: Outcomes
+  readonly drafts: ConfigDrafts
 }
 
 export function App(props: Props) {
-  const { live, outcomes } = props
+  const { live, outcomes, drafts } = props
   const [state, setState] = useState(live.state)
   useEffect(() => live.subscribe(setState), [live])
   const { status } = state
+  const onLogOut = (): void => {
+    drafts.clear()
+    live.startOver()
+  }
   return (
     <>
-      <Header state={state} onLogOut={() => live.startOver()} />
+      <Header state={state} onLogOut={onLogOut} />
       <ConnectionBanner state={state} onRetry={() => live.refresh()} />
       {state.isLoginNeeded ? (
         <LoginPanel onDone={() => live.startOver()} />
@@ -62,7 +68,7 @@ interface PageProps extends Props {
   readonly status: NonNullable<LiveState['status']>
 }
 
-function Page({ live, agents, outcomes, state, status }: PageProps) {
+function Page({ live, agents, outcomes, drafts, state, status }: PageProps) {
   const strategy = useKnown(agents).answer?.strategy ?? null
   const [asked, setAsked] = useState<string | null>(null)
   const [plan, setPlan] = useState<Plan | null>(null)
@@ -73,10 +79,8 @@ function Page({ live, agents, outcomes, state, status }: PageProps) {
   const owners = shards.flatMap(({ owner }) => (owner === null ? [] : [owner]))
   const colors = new OwnerColors([...nodes.map(({ id }) => id), ...owners])
   const mayAct = state.identity === null || ['operator', 'admin'].includes(state.identity.role ?? '')
-  const onChanged = (): void => {
-    live.refreshOperations()
-    agents.refresh()
-  }
+  const mayWrite = state.identity === null || state.identity.role === 'admin'
+  const onChanged = (): void => live.noteDeed()
   const closePlan = (): void => {
     setPlan(null)
     keepFocus()
@@ -85,7 +89,7 @@ function Page({ live, agents, outcomes, state, status }: PageProps) {
     if (dragged !== null) setPlan({ kind: 'migrate', name: dragged, to })
     setDragged(null)
   }
-  const program = { live, outcomes, nowMs, view, change, mayAct, onPlan: setPlan }
+  const program = { live, drafts, outcomes, nowMs, view, change, mayAct, mayWrite, onPlan: setPlan }
   return (
     <>
       <main class="page">
@@ -127,7 +131,11 @@ function Page({ live, agents, outcomes, state, status }: PageProps) {
         />
       )}
       {plan === null ? null : (
-        <PlanInHand {...{ plan, nodes, outcomes, onChanged }} strategy={strategy ?? ''} onClose={closePlan} />
+        <PlanInHand
+          {...{ plan, nodes, drafts, outcomes, onChanged }}
+          strategy={strategy ?? ''}
+          onClose={closePlan}
+        />
       )}
       {dragged === null ? null : (
         <DropStrip {...{ dragged, nodes }} onDrop={onDropAgent} onCancel={() => setDragged(null)} />

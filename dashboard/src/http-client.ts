@@ -63,21 +63,48 @@ export async function logOut(): Promise<void> {
   await postJson('api/auth/logout', undefined)
 }
 
+/** The node refused, and said why. */
+export class Refused extends Error {
+  readonly status: number
+  /** Each thing that is wrong with what was sent, where the node told them apart. */
+  readonly faults: readonly Fault[]
+
+  constructor(message: string, status: number, faults: readonly Fault[]) {
+    super(message)
+    this.status = status
+    this.faults = faults
+  }
+}
+
+export interface Fault {
+  readonly field: string
+  readonly allowed: string
+}
+
 /** The node wants to know who is looking. */
-export class LoginNeeded extends Error {}
+export class LoginNeeded extends Refused {}
 
 export function getJson<T>(path: string): Promise<T> {
   return ask(path, { headers: { accept: 'application/json' } }, requestTimeoutMs)
 }
 
-export function postJson<T = unknown>(path: string, body?: unknown): Promise<T> {
-  const sent =
-    body === undefined ? {} : { body: JSON.stringify(body), headers: { 'content-type': 'application/json' } }
-  return ask(path, { method: 'POST', ...sent }, actionTimeoutMs)
+export function postJson<T = unknown>(path: string, body?: unknown, headers: Headers = {}): Promise<T> {
+  return ask(path, { method: 'POST', ...sent(body, headers) }, actionTimeoutMs)
+}
+
+export function putJson<T = unknown>(path: string, body: unknown, headers: Headers = {}): Promise<T> {
+  return ask(path, { method: 'PUT', ...sent(body, headers) }, actionTimeoutMs)
 }
 
 export function deleteJson<T = unknown>(path: string): Promise<T> {
   return ask(path, { method: 'DELETE' }, actionTimeoutMs)
+}
+
+type Headers = Readonly<Record<string, string>>
+
+function sent(body: unknown, headers: Headers): RequestInit {
+  if (body === undefined) return { headers: { ...headers } }
+  return { body: JSON.stringify(body), headers: { 'content-type': 'application/json', ...headers } }
 }
 
 async function ask<T>(path: string, init: RequestInit, timeoutMs: number): Promise<T> {
@@ -88,13 +115,22 @@ async function ask<T>(path: string, init: RequestInit, timeoutMs: number): Promi
     })
   }
   const response = await fetch(path, { ...init, signal: AbortSignal.timeout(timeoutMs) }).catch(lost)
-  if (response.status === 401) throw new LoginNeeded(await problemText(response))
-  if (!response.ok) throw new Error(await problemText(response))
+  if (!response.ok) throw await refusalOf(response)
   return (await response.json().catch(lost)) as T
 }
 
-async function problemText(response: Response): Promise<string> {
-  const problem = (await response.json().catch(() => null)) as { detail?: unknown; title?: unknown } | null
+async function refusalOf(response: Response): Promise<Refused> {
+  const { status } = response
+  const problem = (await response.json().catch(() => null)) as Readonly<Record<string, unknown>> | null
   const said = problem?.detail ?? problem?.title
-  return typeof said === 'string' ? `${said} (${response.status})` : `the node answered ${response.status}`
+  const text = typeof said === 'string' ? `${said} (${status})` : `the node answered ${status}`
+  const Kind = status === 401 ? LoginNeeded : Refused
+  return new Kind(text, status, faultsIn(problem?.errors))
+}
+
+function faultsIn(errors: unknown): readonly Fault[] {
+  if (!Array.isArray(errors)) return []
+  return errors.flatMap((each: Partial<Fault> | null) =>
+    typeof each?.field === 'string' ? [{ field: each.field, allowed: String(each.allowed) }] : [],
+  )
 }

@@ -79,6 +79,7 @@ const emptyState: LiveState = {
 export class LiveData {
   private readonly document: Document
   private readonly listeners = new Set<(state: LiveState) => void>()
+  private readonly deedListeners = new Set<() => void>()
   private readonly feedListeners = new Set<(event: FeedEventJson) => void>()
   private current = emptyState
   private timer: ReturnType<typeof setTimeout> | undefined
@@ -122,10 +123,16 @@ export class LiveData {
     else this.schedule(0)
   }
 
-  /** Something was begun that takes a while. */
-  refreshOperations(): void {
+  /** Somebody did something on this page: all that is shown may be different now, and what was begun may take a while. */
+  noteDeed(): void {
     this.needsOperations = true
     this.refresh()
+    for (const listener of this.deedListeners) listener()
+  }
+
+  onDeed(listener: () => void): () => void {
+    this.deedListeners.add(listener)
+    return () => void this.deedListeners.delete(listener)
   }
 
   /** After a log-in or a log-out: all that is known may be somebody else's view. */

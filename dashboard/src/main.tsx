@@ -2,6 +2,7 @@
 import { render } from 'preact'
 import { agentsQuestion } from './agents-data.js'
 import { App } from './app.js'
+import { ConfigDrafts } from './config-drafts.js'
 import { LiveData } from './live-data.js'
 import { Outcomes } from './outcomes.js'
 import { WantedData } from './wanted-data.js'
@@ -19,5 +20,5 @@ if (root !== null) {
   const agents = new WantedData(live, agentsQuestion)
   agents.open()
   live.start()
-  render(<App live={live} agents={agents} outcomes={new Outcomes()} />, root)
+  render(<App live={live} agents={agents} outcomes={new Outcomes()} drafts={new ConfigDrafts()} />, root)
 }

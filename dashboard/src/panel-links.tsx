@@ -7,6 +7,8 @@ const panels: readonly (readonly [id: string, name: string])[] = [
   ['rooms', 'Rooms'],
   ['sessions', 'Sessions'],
   ['processors', 'Processors'],
+  ['maps', 'Maps'],
+  ['config', 'Configuration'],
 ]
 
 export function PanelLinks() {

@@ -1,6 +1,8 @@
 /** Which plan is in hand: every action that disturbs something is one of these, and is shown before it is carried out. */
 import { ActionPlan, type DisruptiveAction } from './action-plan.js'
 import { RebalancePlan } from './balance-plan.js'
+import type { ConfigDrafts } from './config-drafts.js'
+import { ConfigRollbackPlan, ConfigSavePlan } from './config-plans.js'
 import { DrainPlan } from './drain-plan.js'
 import type { NodeJson } from './http-client.js'
 import { KillPlan } from './kill-plan.js'
@@ -13,17 +15,20 @@ export type Plan =
   | { readonly kind: 'drain'; readonly nodeId: string }
   | { readonly kind: 'rebalance' }
   | { readonly kind: 'kill'; readonly id: string }
+  | { readonly kind: 'config-save'; readonly key: string }
+  | { readonly kind: 'config-rollback'; readonly key: string; readonly version: number }
 
 interface Props {
   readonly plan: Plan
   readonly nodes: readonly NodeJson[]
   readonly strategy: string
+  readonly drafts: ConfigDrafts
   readonly outcomes: Outcomes
   readonly onChanged: () => void
   readonly onClose: () => void
 }
 
-export function PlanInHand({ plan, nodes, strategy, outcomes, onChanged, onClose }: Props) {
+export function PlanInHand({ plan, nodes, strategy, drafts, outcomes, onChanged, onClose }: Props) {
   const common = { outcomes, onDone: onChanged, onClose }
   switch (plan.kind) {
     case 'migrate':
@@ -36,5 +41,9 @@ export function PlanInHand({ plan, nodes, strategy, outcomes, onChanged, onClose
       return <RebalancePlan strategy={strategy} nodes={nodes} {...common} />
     case 'kill':
       return <KillPlan id={plan.id} {...common} />
+    case 'config-save':
+      return <ConfigSavePlan name={plan.key} drafts={drafts} {...common} />
+    case 'config-rollback':
+      return <ConfigRollbackPlan name={plan.key} version={plan.version} {...common} />
   }
 }

@@ -1,5 +1,9 @@
-/** What programs use, below what the cluster is: services, names, rooms, sessions, processors; and what of it is open over the page. */
+/** What programs use, below what the cluster is: services, names, rooms, sessions, processors, maps, configuration; and what of it is open over the page. */
+import type { ConfigDrafts } from './config-drafts.js'
+import { ConfigPanel } from './config-panel.js'
 import type { LiveData } from './live-data.js'
+import { MapDrawer } from './map-drawer.js'
+import { MapsPanel } from './maps-panel.js'
 import { NamesPanel } from './names-panel.js'
 import type { Outcomes } from './outcomes.js'
 import type { ChangeView, PageView } from './page-view.js'
@@ -12,15 +16,18 @@ import { SessionsPanel } from './sessions-panel.js'
 
 interface Props {
   readonly live: LiveData
+  readonly drafts: ConfigDrafts
   readonly outcomes: Outcomes
   readonly nowMs: number
   readonly view: PageView
   readonly change: ChangeView
   readonly mayAct: boolean
+  /** The configuration, which only admins write. */
+  readonly mayWrite: boolean
   readonly onPlan: (plan: Plan) => void
 }
 
-export function ProgramPanels({ live, nowMs, view, change, mayAct, onPlan }: Props) {
+export function ProgramPanels({ live, drafts, nowMs, view, change, mayAct, mayWrite, onPlan }: Props) {
   return (
     <>
       <ServicesPanel {...{ live, view, change }} />
@@ -28,18 +35,26 @@ export function ProgramPanels({ live, nowMs, view, change, mayAct, onPlan }: Pro
       <RoomsPanel {...{ live, view, change }} />
       <SessionsPanel {...{ live, nowMs, view, change }} />
       <ProcessorsPanel {...{ live, nowMs, mayAct }} onKill={(id) => onPlan({ kind: 'kill', id })} />
+      <MapsPanel {...{ live, nowMs, change }} />
+      <ConfigPanel {...{ live, drafts, nowMs, view, change, mayWrite, onPlan }} />
     </>
   )
 }
 
 export function ProgramDrawers({ outcomes, nowMs, view, change, mayAct }: Props) {
-  if (view.room === '') return null
   return (
-    <RoomDrawer
-      key={view.room}
-      {...{ nowMs, mayAct, outcomes }}
-      room={view.room}
-      onClose={() => change({ room: '' })}
-    />
+    <>
+      {view.room === '' ? null : (
+        <RoomDrawer
+          key={view.room}
+          {...{ nowMs, mayAct, outcomes }}
+          room={view.room}
+          onClose={() => change({ room: '' })}
+        />
+      )}
+      {view.map === '' ? null : (
+        <MapDrawer key={view.map} {...{ nowMs, change }} name={view.map} after={view.after} />
+      )}
+    </>
   )
 }

@@ -58,6 +58,7 @@ export class WantedData<T> {
     const { live } = this
     const endings = [
       live.subscribe((state) => this.onLive(state)),
+      live.onDeed(() => this.refresh()),
       live.onFeedEvent(({ event }) => {
         if (this.isAbout(event)) this.hasNews()
       }),

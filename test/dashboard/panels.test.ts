@@ -187,6 +187,161 @@ describe.skipIf(!hasBrowser)('what programs use, in the dashboard', () => {
     })
   })
 
+  it('shows maps with what their keys hold, and marks where a value lost against a concurrent one', async () => {
+    // In the same turn neither has the other's.
+    one.map('presence').set('ada', { at: 'desk' })
+    two.map('presence').set('ada', { at: 'home' })
+    for (let i = 100; i < 170; i++) one.map('many').set(`key-${i}`, i)
+    one.map('many').counter('visits').add(3)
+    await until('the conflict', async () =>
+      one.map('presence').conflicts().length === 1 && two.map('presence').conflicts().length === 1
+        ? true
+        : undefined,
+    )
+    await withPage('#maps', async (page) => {
+      await page.getByTestId('map-conflicts').getByText('▲').waitFor()
+      await page.getByRole('button', { name: 'presence' }).click()
+      const presence = page.getByRole('dialog', { name: 'Map presence' })
+      const entry = presence.locator('[data-key="ada"]')
+      await entry.getByText('won against 1 value').waitFor()
+      const [won, lost] = await entry.locator('code').allTextContents()
+      expect(JSON.parse(won ?? '')).toEqual(one.map('presence').get('ada'))
+      expect([won, lost].sort()).toEqual(['{"at":"desk"}', '{"at":"home"}'])
+      two.map('presence').set('ada', { at: 'agreed' })
+      await entry.getByText('agreed').waitFor()
+      await entry.getByText('won against').waitFor({ state: 'detached' })
+      await page.keyboard.press('Escape')
+      await presence.waitFor({ state: 'detached' })
+
+      await page.getByRole('button', { name: 'many' }).click()
+      const many = page.getByRole('dialog', { name: 'Map many' })
+      await many.locator('[data-key="key-149"]').waitFor()
+      await many.getByRole('button', { name: 'Next keys' }).click()
+      await many.locator('[data-key="visits"]').getByText('counter').waitFor()
+      expect(await queryOf(page)).toEqual({ map: 'many', after: 'key-149' })
+      await page.reload()
+      await many.locator('[data-key="visits"]').waitFor()
+    })
+  })
+
+  it('writes a new document, shows what a change would do before it is saved, and what the node has against it', async () => {
+    await withPage(
+      '#config',
+      async (page) => {
+        await page.getByText('skein config set KEY VALUE').waitFor()
+        await page.getByLabel('Name of a new document').fill('limits')
+        await page.keyboard.press('Enter')
+        const value = page.getByLabel('Value of limits')
+        await value.fill('{"perUser": 10,\n "perHost": }')
+        await page.getByText('No JSON').waitFor()
+        expect(await value.getAttribute('aria-invalid')).toBe('true')
+        const review = page.getByRole('button', { name: 'Review and save' })
+        expect(await review.isDisabled()).toBe(true)
+        await value.fill('{"perUser": 10, "perHost": 50}')
+        await review.click()
+        const dialog = page.getByRole('dialog', { name: 'Save limits' })
+        await dialog.getByText('It becomes version 1').waitFor()
+        expect(two.config.get('limits')).toBeUndefined()
+        await save(page, 'limits', 1)
+
+        await value.fill('{"perUser": 20, "perHost": 50}')
+        await page.getByLabel('Note').fill('launch')
+        await page.locator('[data-document="limits"]').getByText('unsaved').waitFor()
+        await review.click()
+        await dialog.getByTestId('diff-count').filter({ hasText: '+1 −1' }).waitFor()
+        expect(await dialog.locator('del').textContent()).toContain('"perUser": 10')
+        expect(await dialog.locator('ins').textContent()).toContain('"perUser": 20')
+        expect(two.config.get('limits')?.version).toBe(1)
+        await save(page, 'limits', 2)
+        await until(
+          'the other node to have it',
+          async () => two.config.get('limits')?.version === 2 || undefined,
+        )
+        expect(two.config.get('limits')).toMatchObject({ value: { perUser: 20 }, note: 'launch' })
+        await page.locator('[data-version="2"]').getByText('launch').waitFor()
+
+        await page.getByLabel('Name of a new document').fill('skein')
+        await page.keyboard.press('Enter')
+        await page.getByLabel('Value of skein').fill('{"strategy": "best", "log_levle": "info"}')
+        await review.click()
+        const refused = page.getByRole('dialog', { name: 'Save skein' })
+        await refused.getByRole('button', { name: 'Save', exact: true }).click()
+        await refused.getByRole('status').filter({ hasText: '(400)' }).waitFor()
+        await refused.getByRole('button', { name: 'Close' }).click()
+        const faults = page.getByRole('list', { name: 'What the node has against it' })
+        await faults.getByText('value.strategy').waitFor()
+        await faults.getByText('log_levle').waitFor()
+        await page.getByRole('button', { name: 'Discard my changes' }).click()
+      },
+      /status of 400/,
+    )
+  })
+
+  it('does not overwrite what others wrote meanwhile: 412 is shown, with what they changed, and the choice', async () => {
+    await withPage(
+      '?config=limits#config',
+      async (page) => {
+        const value = page.getByLabel('Value of limits')
+        await value.fill('{"perUser": 30, "perHost": 50}')
+        await page.getByRole('button', { name: 'Review and save' }).click()
+        const dialog = page.getByRole('dialog', { name: 'Save limits' })
+        await dialog.getByTestId('diff-count').waitFor()
+        await two.config.set('limits', { perUser: 20, perHost: 99 }, { by: 'bob', note: 'faster' })
+        await until(
+          'the page’s node to know',
+          async () => one.config.get('limits')?.version === 3 || undefined,
+        )
+        await dialog.getByRole('button', { name: 'Save', exact: true }).click()
+        await dialog.getByRole('status').filter({ hasText: '(412)' }).waitFor()
+        await dialog.getByRole('button', { name: 'Close' }).click()
+        expect(one.config.get('limits')?.value).toEqual({ perUser: 20, perHost: 99 })
+
+        const notice = page
+          .getByRole('alert')
+          .filter({ hasText: 'Version 3 came meanwhile, by bob (faster)' })
+        await notice.waitFor()
+        expect(JSON.parse(await value.inputValue())).toEqual({ perUser: 30, perHost: 50 })
+        await notice.getByRole('button', { name: 'Show what it changed' }).click()
+        expect(await notice.locator('ins').textContent()).toContain('"perHost": 99')
+        await notice.getByRole('button', { name: 'Keep mine' }).click()
+        await notice.waitFor({ state: 'detached' })
+        await page.getByRole('button', { name: 'Review and save' }).click()
+        await dialog.getByTestId('diff-count').filter({ hasText: '+2 −2' }).waitFor()
+        await save(page, 'limits', 4)
+      },
+      /status of 412/,
+    )
+  })
+
+  it('goes back to an earlier version after showing what that changes', async () => {
+    await withPage('?config=limits#config', async (page) => {
+      await page.getByRole('button', { name: 'Compare version 1' }).click()
+      await page.getByTestId('diff-count').filter({ hasText: 'From version 1 to 4' }).waitFor()
+      expect(await queryOf(page)).toEqual({ config: 'limits', version: '1' })
+      await page.getByRole('button', { name: 'Roll back to version 1' }).click()
+      const dialog = page.getByRole('dialog', { name: 'Roll limits back to version 1' })
+      expect(await dialog.locator('ins').textContent()).toContain('"perUser": 10')
+      expect(two.config.get('limits')?.version).toBe(4)
+      await dialog.getByLabel('Note').fill('too much')
+      await dialog.getByRole('button', { name: 'Roll back' }).click()
+      await dialog
+        .getByRole('status')
+        .filter({ hasText: 'at version 5, with the value of version 1' })
+        .waitFor()
+      await dialog.getByRole('button', { name: 'Close' }).click()
+      await until(
+        'the other node to have it',
+        async () => two.config.get('limits')?.version === 5 || undefined,
+      )
+      expect(two.config.get('limits')).toMatchObject({
+        value: { perUser: 10, perHost: 50 },
+        note: 'too much',
+      })
+      await page.getByRole('heading', { name: 'limits, version 5' }).waitFor()
+      await page.waitForFunction<boolean>('document.querySelector("textarea").value.includes("10")')
+    })
+  })
+
   it('asks for nothing that is out of sight, and says so of what it cannot refresh', async () => {
     await withPage(
       '',
@@ -197,7 +352,9 @@ describe.skipIf(!hasBrowser)('what programs use, in the dashboard', () => {
         await page.reload()
         await page.locator('[data-node="node-1"]').waitFor()
         await page.waitForResponse((response) => response.url().endsWith('/api/cluster/status'))
-        expect(asked.filter((path) => /services|names|rooms|sessions|processors/.test(path))).toEqual([])
+        expect(
+          asked.filter((path) => /services|names|rooms|sessions|processors|maps|config/.test(path)),
+        ).toEqual([])
         await page.getByRole('link', { name: 'Services' }).click()
         await page.locator('[data-service="pricing"]').waitFor()
         await page.route('**/api/services', (route) => route.abort())
@@ -223,6 +380,11 @@ describe.skipIf(!hasBrowser)('what programs use, in the dashboard', () => {
         await page.getByText('No client is connected').waitFor()
         await page.getByRole('link', { name: 'Processors' }).click()
         await page.getByText('No node has a processor').waitFor()
+        await page.getByRole('link', { name: 'Maps' }).click()
+        await page.getByText('No map holds anything').waitFor()
+        await page.getByRole('link', { name: 'Configuration' }).click()
+        await page.getByText('skein config set KEY VALUE').waitFor()
+        expect(await page.getByLabel('Name of a new document').count()).toBe(0)
         await page.goto(`http://${lonely.self.httpAddress}/?room=lobby`)
         const drawer = page.getByRole('dialog', { name: 'Room lobby' })
         await drawer.getByText('needs the role operator').waitFor()
@@ -261,6 +423,17 @@ describe.skipIf(!hasBrowser)('what programs use, in the dashboard', () => {
     return visit({ browser, site, url: `http://${of.self.httpAddress}/${rest}`, expected }, look)
   }
 })
+
+async function save(page: Page, name: string, version: number): Promise<void> {
+  const dialog = page.getByRole('dialog', { name: `Save ${name}` })
+  await dialog.getByRole('button', { name: 'Save', exact: true }).click()
+  await dialog
+    .getByRole('status')
+    .filter({ hasText: `${name} is at version ${version}` })
+    .waitFor()
+  await dialog.getByRole('button', { name: 'Close' }).click()
+  await page.getByRole('heading', { name: `${name}, version ${version}` }).waitFor()
+}
 
 /** As the page has it now; what the driver knows of its address may be older. */
 async function queryOf(page: Page): Promise<Record<string, string>> {
