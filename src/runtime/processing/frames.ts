@@ -22,6 +22,8 @@ export interface HelpFrame {
   readonly concurrency: number
   readonly batchMax: number
   readonly deadlineMs: number
+  /** Whoever has that much of its own to do is no help: what the asking side knows of it may be a look old. */
+  readonly waitingBelow: number
 }
 
 export interface StartFrame {
@@ -37,7 +39,8 @@ export const watchedAtOnceMax = 1_000
 const idPattern = /^[0-9a-f]{8,32}@.{1,128}$/
 
 export function packStart({ id, name, args, timeoutMs, help: h }: StartFrame): Uint8Array {
-  const help = h === null ? null : [h.stream, h.group, h.concurrency, h.batchMax, h.deadlineMs]
+  const help =
+    h === null ? null : [h.stream, h.group, h.concurrency, h.batchMax, h.deadlineMs, h.waitingBelow]
   return pack([id, name, args, timeoutMs, help])
 }
 
@@ -51,11 +54,16 @@ export function unpackStart(body: Uint8Array): StartFrame {
 function helpOf(row: unknown): HelpFrame | null {
   if (row === null) return null
   if (!Array.isArray(row)) throw malformed('start')
-  const [stream, group, concurrency, batchMax, deadlineMs] = row as unknown[]
+  const [stream, group, concurrency, batchMax, deadlineMs, waitingBelow] = row as unknown[]
   if (typeof stream !== 'string' || typeof group !== 'string') throw malformed('start')
-  if (!isCount(concurrency, 1_000) || !isCount(batchMax, 10_000) || !isCount(deadlineMs))
+  if (
+    !isCount(concurrency, 1_000) ||
+    !isCount(batchMax, 10_000) ||
+    !isCount(deadlineMs) ||
+    !isCount(waitingBelow)
+  )
     throw malformed('start')
-  return { stream, group, concurrency, batchMax, deadlineMs }
+  return { stream, group, concurrency, batchMax, deadlineMs, waitingBelow }
 }
 
 /** Ids of runs of one boot, each with whether the result is wanted. */

@@ -105,6 +105,7 @@ export class Processing implements ShardListener {
           { definition, frame, self, owner, signal },
         ).run(),
       linkThere: (run, other) => this.linkAt(run, other),
+      ownWaiting: (group) => this.owners.get(group)?.load().waiting ?? 0,
       loadChanged: () => this.loadChanged(),
       log: fabric.log,
     })

@@ -50,6 +50,8 @@ export interface RunsWorld {
   ): Promise<void>
   /** The end that is linked with ours. */
   linkThere(run: SpawnRef, other: SpawnRef): Promise<void>
+  /** Events of that group that wait on this node as the owner of their shards. */
+  ownWaiting(group: string): number
   /** How many run has changed. */
   loadChanged(running: number): void
   log(
@@ -121,6 +123,11 @@ export class Runs {
     if (before !== undefined && !isFromHere) void this.push(before, from.nodeId, watcher)
     if (known !== undefined || before !== undefined) return
     const definition = this.definitionFor(name)
+    if (help !== null && this.world.ownWaiting(help.group) >= help.waitingBelow)
+      throw new SkeinError('overloaded', `${this.world.nodeId} has as much of "${help.group}" to do itself`, {
+        retryable: true,
+        details: { node_id: this.world.nodeId },
+      })
     const run: Run = {
       ref: { id, name, nodeId: this.world.nodeId, bootId: this.world.bootId },
       startedBy: from.nodeId,

@@ -428,17 +428,15 @@ export class StreamOwner {
     const { stream, group, definition, concurrency, batchMax, deadlineMs } = this.task
     const refused = new Set<NodeId>()
     for (let i = 0; i < count && !this.stopping.signal.aborted; ) {
+      const waitingBelow = Math.ceil(waiting * lessLoadedShare)
       const helping = new Set([...this.helpers.values()].map((h) => h.handle.nodeId))
       const nodeId = this.world.pickHelper(
         definition.processor,
-        (id) =>
-          !helping.has(id) &&
-          !refused.has(id) &&
-          this.world.waitingElsewhere(group, id) < waiting * lessLoadedShare,
+        (id) => !helping.has(id) && !refused.has(id) && this.world.waitingElsewhere(group, id) < waitingBelow,
       )
       if (nodeId === undefined) return
       try {
-        const frame: HelpFrame = { stream, group, concurrency, batchMax, deadlineMs }
+        const frame: HelpFrame = { stream, group, concurrency, batchMax, deadlineMs, waitingBelow }
         const handle = await this.world.startHelper(nodeId, definition.processor, frame)
         this.added(handle, waiting)
         i++
