@@ -53,6 +53,8 @@ const heard = (client: SkeinClient, text: string): Promise<void> =>
 const hello = heard(bob, 'hello')
 await alice.broadcast('chat/lobby', { text: 'hello' })
 await hello
+// Who is where every node knows a moment later.
+while (two.rooms.list('chat/')[0]?.clients !== 2) await new Promise((wait) => setTimeout(wait, 20))
 const { members } = await bob.presence('chat/lobby')
 console.log(`in the lobby: ${members.map(({ user, node }) => `${user} (${node})`).join(', ')}`)
 

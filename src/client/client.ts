@@ -47,6 +47,8 @@ interface JoinedRoom {
 }
 
 const requestsMax = 10_000
+/** Rooms that were left, as long as some node might not know. */
+const leftMax = 1_000
 /** After a loss, so that a thousand clients do not come in one moment. */
 const firstDelayMs = 100
 
@@ -54,6 +56,8 @@ export class SkeinClient extends Emitter<ClientEvents> {
   private readonly options: ClientOptions
   private readonly addresses: Addresses
   private readonly rooms = new Map<string, JoinedRoom>()
+  /** What the cluster may still believe this client to be in. */
+  private readonly left = new Set<string>()
   private readonly requests = new Map<string, Request>()
   private Socket: WebSocketConstructor | undefined
   /** Answered with hello. */
@@ -76,6 +80,8 @@ export class SkeinClient extends Emitter<ClientEvents> {
     super()
     this.options = options
     this.resume = options.resume
+    for (const { room, after, presence = false } of options.rooms ?? [])
+      this.rooms.set(room, { presence, position: after })
     this.addresses = new Addresses(givenAddresses(options), options.discover ?? true, Math.random)
     void this.start()
   }
@@ -100,6 +106,7 @@ export class SkeinClient extends Emitter<ClientEvents> {
   async join(room: string, options: JoinOptions = {}): Promise<{ readonly position: number | null }> {
     const known = this.rooms.get(room)
     if (known?.position !== undefined) return { position: known.position }
+    this.left.delete(room)
     const { after, presence = false } = options
     const entry: JoinedRoom = known ?? { presence, position: after }
     const frame = {
@@ -119,6 +126,8 @@ export class SkeinClient extends Emitter<ClientEvents> {
 
   async leave(room: string): Promise<void> {
     this.rooms.delete(room)
+    this.left.add(room)
+    if (this.left.size > leftMax) for (const oldest of this.left) if (this.left.delete(oldest)) break
     await this.ask({ type: 'leave', room }, () => true)
   }
 
@@ -300,11 +309,12 @@ export class SkeinClient extends Emitter<ClientEvents> {
     this.emit('message', message)
   }
 
-  /** After a new connection; a room that was left meanwhile is left there too. */
+  /** After a new connection: rooms of ours, and those that the session was in; one that was left meanwhile is left there too. */
   private joined({ room, position }: { readonly room: string; readonly position: number | null }): void {
     const known = this.rooms.get(room)
-    if (known === undefined) void this.ask({ type: 'leave', room }, () => true).catch(() => {})
-    else if (known.position === undefined) known.position = position
+    if (known !== undefined) known.position ??= position
+    else if (this.left.has(room)) void this.ask({ type: 'leave', room }, () => true).catch(() => {})
+    else this.rooms.set(room, { presence: false, position })
   }
 
   private migrate(frame: {

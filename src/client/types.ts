@@ -8,8 +8,10 @@ export interface ClientOptions {
   readonly token?: string
   /** Who this is, where the token may speak for others. */
   readonly user?: string
-  /** Of an earlier client, from its `resumeToken`. */
+  /** Of an earlier client, from its `resumeToken`. It is in that session's rooms again, from where the cluster had noted it. */
   readonly resume?: string
+  /** To be in from the beginning; of rooms with history from the last position that was seen. */
+  readonly rooms?: readonly ({ readonly room: string } & JoinOptions)[]
   /** Between two tries: grows from the least to the most. Default 100 and 5,000. */
   readonly backoffMinMs?: number
   readonly backoffMaxMs?: number
