@@ -83,7 +83,7 @@ function Page({ live, agents, outcomes, drafts, state, status }: PageProps) {
   const onChanged = (): void => live.noteDeed()
   const closePlan = (): void => {
     setPlan(null)
-    keepFocus()
+    keepFocus(homes[plan?.kind ?? ''] ?? '[role="grid"]')
   }
   const onDropAgent = (to: string): void => {
     if (dragged !== null) setPlan({ kind: 'migrate', name: dragged, to })
@@ -144,11 +144,19 @@ function Page({ live, agents, outcomes, drafts, state, status }: PageProps) {
   )
 }
 
-/** A dialog gives the focus back to what had it; where that is gone, it goes to what is still open. */
-function keepFocus(): void {
+/** Where to go on after a plan whose button is gone, or may not be pressed again; after others it is the agents. */
+const homes: Readonly<Record<string, string>> = {
+  kill: '#processors [tabindex="0"]',
+  'config-save': '#config textarea',
+  'config-rollback': '#config textarea',
+}
+
+/** A dialog gives the focus back to what had it; where that cannot have it, it goes to what is still open. */
+function keepFocus(home: string): void {
   requestAnimationFrame(() => {
     if (document.activeElement !== document.body) return
-    const open = [...document.querySelectorAll('dialog[open]')].at(-1) ?? document
-    open.querySelector<HTMLElement>(open === document ? '[role="grid"]' : 'button')?.focus()
+    const open = [...document.querySelectorAll('dialog[open]')].at(-1)
+    const next = open?.querySelector<HTMLElement>('button') ?? document.querySelector<HTMLElement>(home)
+    next?.focus()
   })
 }

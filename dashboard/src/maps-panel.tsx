@@ -61,9 +61,9 @@ function Health({ all, nowMs }: { readonly all: MapListJson; readonly nowMs: num
     <ul class="legend" aria-label="How the copies of this node do">
       <li class={conflicts > 0 ? 'warn' : undefined} data-testid="map-conflicts">
         {conflicts > 0 ? <span aria-hidden="true">▲ </span> : null}
-        {countText(conflicts)} values lost against concurrent ones
+        {countText(conflicts)} lost against concurrent writes
       </li>
-      <li class={refused > 0 ? 'warn' : undefined}>{countText(refused)} writes refused for their stamp</li>
+      <li class={refused > 0 ? 'warn' : undefined}>{countText(refused)} refused, stamped too far ahead</li>
       <li>
         {caught_up_at === null
           ? 'not caught up with another node so far'

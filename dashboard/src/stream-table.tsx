@@ -22,7 +22,7 @@ export function StreamTable({ streams }: { readonly streams: readonly StreamLoad
         <tr key={`${each.stream} ${each.group} ${each.node_id}`} data-stream={each.stream}>
           <th scope="row">
             {each.stream}
-            {each.group === each.processor ? null : <span class="tag">{each.group}</span>}
+            {each.group === `${each.stream}/${each.processor}` ? null : <span class="tag">{each.group}</span>}
           </th>
           <td>{each.processor}</td>
           <td>{each.node_id}</td>

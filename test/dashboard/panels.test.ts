@@ -13,6 +13,7 @@ import { createNode } from '../../src/runtime/create-node.js'
 import type { NodeConfig, ProcessorContext, SkeinNode } from '../../src/runtime/node-api.js'
 import { defineProcessor } from '../../src/runtime/processing/definition.js'
 import { until } from '../runtime/real-node.js'
+import { contrastsOf } from './contrast.js'
 import { buildSite, hasBrowser, launch, startDeadlineMs, visit } from './site.js'
 
 const Wait = defineProcessor(
@@ -342,6 +343,36 @@ describe.skipIf(!hasBrowser)('what programs use, in the dashboard', () => {
     })
   })
 
+  it('is readable in the dark and in the light look, and fits a narrow window', async () => {
+    await withPage('?service=pricing&config=limits&version=4#services', async (page) => {
+      await page.locator('[data-instance="node-2"]').waitFor()
+      await page.getByRole('link', { name: 'Configuration' }).click()
+      await page.locator('.diff ins').waitFor()
+      const texts = [
+        '.links a',
+        '.opener',
+        '.data thead th',
+        '.data td.good',
+        '.methods code',
+        '.picked td',
+        'textarea',
+        '.diff ins',
+        '.diff del',
+        '[data-testid="map-conflicts"]',
+      ]
+      for (const colorScheme of ['dark', 'light'] as const) {
+        await page.emulateMedia({ colorScheme })
+        const contrasts = await page.locator(':root').evaluate(contrastsOf, texts)
+        for (const { text, contrast } of contrasts)
+          expect(contrast, `${text}, ${colorScheme}`).toBeGreaterThanOrEqual(4.5)
+        expect(contrasts.length).toBe(texts.length)
+      }
+      await page.setViewportSize({ width: 360, height: 900 })
+      const overflow = await page.locator('html').evaluate((html) => html.scrollWidth - html.clientWidth)
+      expect(overflow).toBe(0)
+    })
+  })
+
   it('asks for nothing that is out of sight, and says so of what it cannot refresh', async () => {
     await withPage(
       '',
@@ -433,6 +464,8 @@ async function save(page: Page, name: string, version: number): Promise<void> {
     .waitFor()
   await dialog.getByRole('button', { name: 'Close' }).click()
   await page.getByRole('heading', { name: `${name}, version ${version}` }).waitFor()
+  // Not the button, which cannot be pressed again, nor the top of the page.
+  await page.locator('#config textarea:focus').waitFor()
 }
 
 /** As the page has it now; what the driver knows of its address may be older. */
