@@ -451,6 +451,16 @@ export const options: readonly Option[] = [
     doc: 'how long a stopping node may take to hand over. Shorter: successors wait for the seal instead; longer: a stop may hang for so long',
   },
   {
+    key: 'externalOfflineMs',
+    flag: 'external-offline-ms',
+    kind: 'integer',
+    min: 1_000,
+    max: 86_400_000,
+    unit: 'ms',
+    default: 180_000,
+    doc: 'an external node silent for so long is offline and its agents go elsewhere; nothing new after half of it. The same on every node. Shorter: a slow network costs it its agents; longer: they stand still longer',
+  },
+  {
     key: 'retentionHours',
     flag: 'retention-hours',
     kind: 'integer',

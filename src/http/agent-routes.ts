@@ -302,7 +302,7 @@ function assignmentRoutes(node: SkeinNode): Route[] {
         const agents = await node.agents.list()
         const assignments = agents
           .filter((a) => a.nodeId !== null && (query.node_id === undefined || a.nodeId === query.node_id))
-          .map((a) => assignmentJson(a, node.members.get(a.nodeId as string), Date.now()))
+          .map((a) => assignmentJson(a, node.members.get(a.nodeId as string)))
         return { body: { assignments, count: assignments.length } }
       },
     }),

@@ -2,9 +2,6 @@
 import type { AgentView, Explanation, NodeView } from '../runtime/node-api.js'
 import type { AgentJson } from './agent-contract.js'
 
-/** An external node stops what it has when this passes without an answer; the cluster waits longer before it gives it away, ms. */
-const externalValidMs = 162_000
-
 function timeText(ms: number): string | null {
   return ms > 0 ? new Date(ms).toISOString() : null
 }
@@ -64,15 +61,14 @@ export function explanationJson(why: Explanation) {
   }
 }
 
-export function assignmentJson(a: AgentView, node: NodeView | undefined, nowMs: number) {
+export function assignmentJson(a: AgentView, node: NodeView | undefined) {
   return {
     agent_name: a.name,
     node_id: a.nodeId as string,
     assigned_at: timeText(a.assignedAtMs),
     status: a.state,
     epoch: a.epoch,
-    valid_for_ms:
-      node?.kind === 'external' ? Math.max(0, Math.round(node.lastSeenMs + externalValidMs - nowMs)) : null,
+    valid_for_ms: node === undefined || node.validForMs === null ? null : Math.floor(node.validForMs),
     kind: a.kind,
     target: a.target,
     command: a.process?.command ?? null,

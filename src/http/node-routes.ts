@@ -82,7 +82,7 @@ function singleRoutes(node: SkeinNode, find: (id: string | undefined) => NodeVie
       answers: { 200: { description: 'Noted', schema: contract.successSchema } },
       errors: ['invalid_argument', 'not_found', 'conflict'],
       handle: async ({ params, body }) => {
-        await node.cluster.heartbeat(find(params.id).id, {
+        await node.cluster.heartbeat(params.id as string, {
           cpuUsage: body.cpu_usage,
           memoryUsage: body.memory_usage,
           diskUsage: body.disk_usage,

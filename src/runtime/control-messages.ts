@@ -7,7 +7,7 @@ import type { ErrorCode } from '../core/kernel/error.js'
 import type { Note } from '../core/kernel/machine.js'
 import type { KeyValue, Transaction, TransactionResult } from '../core/kernel/store-types.js'
 import type { Evidence, Lifecycle, MemberRecord, MemberStatus, Telemetry } from '../core/membership/member.js'
-import type { ExternalRecord, Offer } from '../core/node/candidates.js'
+import type { ExternalSeen, Offer } from '../core/node/candidates.js'
 import type { Command, NodeEffect, NodeInput, NodeOptions } from '../core/node/node-types.js'
 import type { SealFound, SealWanted } from '../core/sharding/holder.js'
 import type { Seals, ShardMap } from '../core/sharding/shard-map.js'
@@ -46,7 +46,7 @@ export type ControlToMain =
   | {
       readonly type: 'members'
       readonly members: readonly MemberSnapshot[]
-      readonly externals: readonly ExternalRecord[]
+      readonly externals: readonly ExternalSeen[]
       /** Standbys are enlisted. */
       readonly capacityLost: boolean
       readonly strategy: Strategy

@@ -13,14 +13,7 @@ import { evictionKey, readRegistration } from '../core/kernel/registration.js'
 import type { KeyValue } from '../core/kernel/store-types.js'
 import { decodeMembership, encodeMembership } from '../core/membership/codec.js'
 import type { MembershipInput } from '../core/membership/membership.js'
-import {
-  type ExternalRecord,
-  externalPrefix,
-  intentPrefix,
-  offerKey,
-  offerPrefix,
-  readOffer,
-} from '../core/node/candidates.js'
+import { externalPrefix, intentPrefix, offerKey, offerPrefix, readOffer } from '../core/node/candidates.js'
 import { NodeMachine } from '../core/node/node-machine.js'
 import type { NodeEffect, NodeInput } from '../core/node/node-types.js'
 import { readSeals } from '../core/sharding/shard-map.js'
@@ -417,13 +410,10 @@ export class ControlPlane {
       }
     })
     const { info } = this.drivers.store
-    const externals = machine.view
-      .under(externalPrefix)
-      .flatMap((key) => (machine.view.json(key) as ExternalRecord | undefined) ?? [])
     this.post({
       type: 'members',
       members,
-      externals,
+      externals: machine.agents.externalsSeen(),
       capacityLost: machine.capacityLost,
       strategy: machine.agents.strategy,
       store: { driver: info.driver, identity: info.identity, ...this.link.health },

@@ -13,6 +13,7 @@ import { SkeinError } from '../core/kernel/error.js'
 import { NoteLimiter } from '../core/kernel/note-limiter.js'
 import { factsBytesMax, type MemberFacts } from '../core/membership/facts.js'
 import { agentPlaneDefaults } from '../core/node/agent-plane.js'
+import { externalOfflineMsDefault } from '../core/node/candidates.js'
 import { version } from '../core/version.js'
 import { createHttpServer } from '../http/server.js'
 import type { TransportKeys } from '../ports/transport.js'
@@ -86,6 +87,7 @@ export function withDefaults(config: Partial<NodeConfig>): NodeConfig {
     roomHistory: [],
     roomClients: 10_000,
     drainDeadlineMs: 30_000,
+    externalOfflineMs: externalOfflineMsDefault,
     retentionHours: 168,
     retentionStreamMib: 10_240,
     ...config,
@@ -364,7 +366,11 @@ function controlSetup(config: NodeConfig, facts: SetupFacts): ControlSetup {
         movingMax: 64,
         rebalance: config.rebalance === 'auto',
       },
-      agents: { ...agentPlaneDefaults, rebalance: config.rebalance === 'auto' },
+      agents: {
+        ...agentPlaneDefaults,
+        rebalance: config.rebalance === 'auto',
+        externalOfflineMs: config.externalOfflineMs,
+      },
       evictAfterMs: timing.evictAfterMs,
       proveUnknownAfterMs: 300,
       aloneAfterMs: 1_000,

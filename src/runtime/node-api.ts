@@ -70,6 +70,8 @@ export interface NodeView {
   readonly startedAtMs: number
   /** Last sign of life of its own; for this node: now. 0 for never. */
   readonly lastSeenMs: number
+  /** An external node has to end what it has when this passes without another answer; null of nodes, which hold a lease. */
+  readonly validForMs: number | null
   readonly missedProbes: number
   readonly rttMs: number
   readonly skewMs: number
@@ -535,6 +537,8 @@ export interface NodeConfig {
   /** WebSockets of `/ws` that are open at the same time. */
   readonly roomClients: number
   readonly drainDeadlineMs: number
+  /** An external node without a heartbeat for so long is offline, ms. The same on every node. */
+  readonly externalOfflineMs: number
   /** Events older than this may be deleted. */
   readonly retentionHours: number
   /** A stream that takes more in one journal file loses its oldest events there. */

@@ -5,8 +5,9 @@ import { type Address, asBootId, asEpoch } from '../core/kernel/brand.js'
 import { SkeinError } from '../core/kernel/error.js'
 import { NoteLimiter } from '../core/kernel/note-limiter.js'
 import { registrationPrefix } from '../core/kernel/registration.js'
-import { jsonEncode } from '../core/kernel/text.js'
-import { type ExternalRecord, externalPrefix } from '../core/node/candidates.js'
+import type { StoreOp } from '../core/kernel/store-types.js'
+import { jsonDecode, jsonEncode } from '../core/kernel/text.js'
+import { type ExternalRecord, externalPrefix, externalRules } from '../core/node/candidates.js'
 import type { AgentFence } from '../core/routing/events.js'
 import type { Alarm } from '../core/sharding/ownership-audit.js'
 import { shardOf } from '../core/sharding/shard-map.js'
@@ -69,6 +70,8 @@ import { peerStatus } from './views.js'
 const publishTimeoutMs = 5_000
 const sightTimeoutMs = 800
 const heartbeatMs = 200
+/** Of an external node, while others of it are written at the same time. */
+const heartbeatTries = 5
 const journalHealthMs = 2_000
 const retentionEveryMs = 60_000
 /** For clients in rooms to go to another node. */
@@ -152,7 +155,11 @@ export class RunningNode implements SkeinNode {
 
   constructor(parts: NodeParts) {
     this.parts = parts
-    this.roster = new Roster(parts.nodeId, (id) => this.running.directory.agentsOf(id))
+    this.roster = new Roster(
+      parts.nodeId,
+      (id) => this.running.directory.agentsOf(id),
+      externalRules(parts.config.externalOfflineMs),
+    )
     const { nodeId, config, mesh, clock, log } = parts
     this.fabric = new Fabric({
       nodeId,
@@ -930,6 +937,7 @@ export class RunningNode implements SkeinNode {
         details: { node_id: node.id },
       })
     const nowMs = Date.now()
+    const before = this.roster.external(node.id)?.rev ?? 0n
     const record: ExternalRecord = {
       id: node.id,
       hostname: node.hostname,
@@ -944,33 +952,47 @@ export class RunningNode implements SkeinNode {
       disk_usage: 0,
       load_average: 0,
     }
-    await this.putExternal(record)
-    await this.until(
-      () => this.roster.external(node.id)?.heartbeat_at_ms === nowMs,
-      'the registration to be seen',
-    )
+    const key = externalPrefix + record.id
+    const { ok, rev } = await this.parts.link.call('transact', {
+      if: [{ key, target: 'modRev', op: '=', value: before }],
+      then: [{ type: 'put', key, value: jsonEncode(record) }],
+    })
+    if (!ok)
+      throw new SkeinError('conflict', `node "${node.id}" was registered, or heard of, just now`, {
+        details: { node_id: node.id },
+      })
+    await this.until(() => (this.roster.external(node.id)?.rev ?? 0n) >= rev, 'the registration to be seen')
     return this.roster.get(node.id) as NodeView
   }
 
+  /** Goes by the store: this node may not have heard yet of one that was registered at another, or may still list one that was removed. */
   private async heartbeat(id: string, beat: Heartbeat): Promise<void> {
+    const key = externalPrefix + id
     const known = this.roster.external(id)
-    if (known === undefined)
-      throw new SkeinError('not_found', `no external node "${id}": register it first`, {
-        details: { node_id: id },
-      })
-    await this.putExternal({
-      ...known,
-      heartbeat_at_ms: Date.now(),
-      cpu_usage: beat.cpuUsage,
-      memory_usage: beat.memoryUsage,
-      disk_usage: beat.diskUsage,
-      load_average: beat.loadAverage,
-    })
-  }
-
-  private async putExternal(record: ExternalRecord): Promise<void> {
-    await this.parts.link.call('transact', {
-      then: [{ type: 'put', key: externalPrefix + record.id, value: jsonEncode(record) }],
+    let kv = known === undefined ? undefined : { record: known.record, rev: known.rev }
+    for (let tries = 0; tries < heartbeatTries; tries++) {
+      const read: StoreOp = { type: 'get', key }
+      const { ok, results } = await this.parts.link.call(
+        'transact',
+        kv === undefined
+          ? { then: [read] }
+          : {
+              if: [{ key, target: 'modRev', op: '=', value: kv.rev }],
+              then: [{ type: 'put', key, value: jsonEncode({ ...kv.record, ...figuresOf(beat) }) }],
+              else: [read],
+            },
+      )
+      if (ok && kv !== undefined) return
+      const found = results[0]?.kv
+      const value = found === undefined || found === null ? undefined : jsonDecode(found.value)
+      if (found === undefined || found === null || value === undefined)
+        throw new SkeinError('not_found', `no external node "${id}": register it first`, {
+          details: { node_id: id },
+        })
+      kv = { record: value as ExternalRecord, rev: found.modRev }
+    }
+    throw new SkeinError('conflict', `node "${id}" was heard of more than once at a time`, {
+      retryable: true,
     })
   }
 
@@ -1046,4 +1068,14 @@ function summarize(node: NodeView, last: string | undefined): string {
       ? `${node.id} answers probes, but its main thread stands still`
       : `${node.id} is alive`
   return `${node.id} is ${node.observed}${why}`
+}
+
+function figuresOf(beat: Heartbeat) {
+  return {
+    heartbeat_at_ms: Date.now(),
+    cpu_usage: beat.cpuUsage,
+    memory_usage: beat.memoryUsage,
+    disk_usage: beat.diskUsage,
+    load_average: beat.loadAverage,
+  }
 }

@@ -5,12 +5,14 @@ import type { Candidate } from '../core/balancing/candidate.js'
 import type { LeaderFact } from '../core/election/leader-election.js'
 import type { NodeId } from '../core/kernel/brand.js'
 import {
-  type ExternalRecord,
+  type ExternalRules,
+  type ExternalSeen,
   externalCandidate,
   memberCandidate,
   RoundTrips,
 } from '../core/node/candidates.js'
 import type { ControlToMain, MemberSnapshot, StoreHealthView } from './control-messages.js'
+import { monotonicMs } from './host-clock.js'
 import type { LeaderView, NodeView } from './node-api.js'
 import { externalView, memberView } from './views.js'
 
@@ -24,7 +26,8 @@ export class Roster {
   readonly selfId: NodeId
   private readonly agentsOf: (nodeId: NodeId) => number
   private members = new Map<NodeId, MemberSnapshot>()
-  private externals = new Map<NodeId, ExternalRecord>()
+  private externals = new Map<NodeId, ExternalSeen>()
+  private readonly rules: ExternalRules
   private readonly monitors = new Set<Monitor>()
   leader: LeaderFact | null = null
   store: StoreHealthView = { driver: '', identity: '', ok: false, detail: 'not open yet' }
@@ -33,15 +36,16 @@ export class Roster {
   private capacityLost = false
   private readonly roundTrips: RoundTrips
 
-  constructor(selfId: NodeId, agentsOf: (nodeId: NodeId) => number) {
+  constructor(selfId: NodeId, agentsOf: (nodeId: NodeId) => number, rules: ExternalRules) {
     this.selfId = selfId
+    this.rules = rules
     this.agentsOf = agentsOf
     this.roundTrips = new RoundTrips(selfId, (nodeId) => this.members.get(nodeId))
   }
 
   update(message: Extract<ControlToMain, { type: 'members' }>): void {
     this.members = new Map(message.members.map((m) => [m.record.nodeId, m]))
-    this.externals = new Map(message.externals.map((e) => [e.id, e]))
+    this.externals = new Map(message.externals.map((e) => [e.record.id, e]))
     this.store = message.store
     this.health = message.health
     this.capacityLost = message.capacityLost
@@ -50,12 +54,10 @@ export class Roster {
   }
 
   list(): NodeView[] {
-    const nowMs = Date.now()
     const views = [...this.members.values()].map((m) =>
       memberView(m, this.selfId, this.leader?.nodeId ?? null, this.agentsOf(m.record.nodeId)),
     )
-    for (const e of this.externals.values())
-      if (!this.members.has(e.id)) views.push(externalView(e, nowMs, this.agentsOf(e.id)))
+    for (const e of this.externals.values()) if (!this.members.has(e.record.id)) views.push(this.viewOf(e))
     return views.sort((a, b) => (a.id < b.id ? -1 : 1))
   }
 
@@ -64,22 +66,30 @@ export class Roster {
     if (member !== undefined)
       return memberView(member, this.selfId, this.leader?.nodeId ?? null, this.agentsOf(nodeId))
     const external = this.externals.get(nodeId)
-    return external === undefined ? undefined : externalView(external, Date.now(), this.agentsOf(nodeId))
+    return external === undefined ? undefined : this.viewOf(external)
+  }
+
+  private silentMs({ seenAtMs }: ExternalSeen): number {
+    return monotonicMs() - seenAtMs
+  }
+
+  private viewOf(e: ExternalSeen): NodeView {
+    return externalView(e, this.silentMs(e), Date.now(), this.agentsOf(e.record.id), this.rules)
   }
 
   /** For the balancer, in order of node id, without their agents. */
   candidates(): Candidate[] {
-    const nowMs = Date.now()
     const found = [...this.members.values()].map((m) => {
       const c = memberCandidate(m, 0, this.capacityLost, this.roundTrips)
       return c.refusal === '' && m.draining ? { ...c, refusal: 'it is draining' } : c
     })
     for (const e of this.externals.values())
-      if (!this.members.has(e.id)) found.push(externalCandidate(e, nowMs - e.heartbeat_at_ms, 0))
+      if (!this.members.has(e.record.id))
+        found.push(externalCandidate(e.record, this.silentMs(e), 0, this.rules))
     return found.sort((a, b) => (a.nodeId < b.nodeId ? -1 : 1))
   }
 
-  external(nodeId: NodeId): ExternalRecord | undefined {
+  external(nodeId: NodeId): ExternalSeen | undefined {
     return this.externals.get(nodeId)
   }
 

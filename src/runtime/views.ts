@@ -1,7 +1,7 @@
 /** From what control reports to what the API shows: the status table of DESIGN §4 in one place. */
 import type { NodeId } from '../core/kernel/brand.js'
 import { factsOf } from '../core/membership/facts.js'
-import { type ExternalRecord, externalOfflineMs, externalUnhealthyMs } from '../core/node/candidates.js'
+import type { ExternalRules, ExternalSeen } from '../core/node/candidates.js'
 import type { MemberSnapshot } from './control-messages.js'
 import type { NodeView, PeerView } from './node-api.js'
 
@@ -52,6 +52,7 @@ export function memberView(
     bootId: record.bootId,
     startedAtMs: record.startedAtMs,
     lastSeenMs: m.lastSeenMs,
+    validForMs: null,
     missedProbes: m.missedProbes,
     rttMs: m.rttMs,
     skewMs: m.skewMs,
@@ -75,9 +76,15 @@ export function peerStatus(view: NodeView): PeerView['status'] {
   return view.observed === 'suspect' ? 'suspected' : 'healthy'
 }
 
-export function externalView(e: ExternalRecord, nowMs: number, agents: number): NodeView {
-  const silentMs = nowMs - e.heartbeat_at_ms
-  const offline = silentMs > externalOfflineMs
+/** `silentMs`: since its last heartbeat came, by our own clock. */
+export function externalView(
+  { record: e, datedMs }: ExternalSeen,
+  silentMs: number,
+  nowMs: number,
+  agents: number,
+  rules: ExternalRules,
+): NodeView {
+  const offline = silentMs > rules.offlineMs
   return {
     id: e.id,
     kind: 'external',
@@ -92,7 +99,7 @@ export function externalView(e: ExternalRecord, nowMs: number, agents: number): 
     stalled: false,
     cordoned: false,
     status: offline ? 'offline' : 'online',
-    healthy: silentMs <= externalUnhealthyMs,
+    healthy: silentMs <= rules.unhealthyMs,
     maxAgents: e.max_agents,
     agents,
     shardsOwned: 0,
@@ -114,8 +121,9 @@ export function externalView(e: ExternalRecord, nowMs: number, agents: number): 
     incarnation: 0,
     bootId: '',
     startedAtMs: e.registered_at_ms,
-    lastSeenMs: e.heartbeat_at_ms,
-    missedProbes: 0,
+    lastSeenMs: nowMs - silentMs,
+    validForMs: Math.max(0, rules.validMs - silentMs - datedMs),
+    missedProbes: Math.floor(silentMs / rules.heartbeatMs),
     rttMs: 0,
     skewMs: 0,
     evicted: false,

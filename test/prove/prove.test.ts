@@ -67,6 +67,11 @@ describe('the short proofs, with real processes', () => {
     expect(code, said).toBe(0)
   }, 120_000)
 
+  it('takes the user of an agent wrapper through the whole API: registers, polls, reports, falls silent, comes back', async () => {
+    const { code, said } = await prove('rest-walk')
+    expect(code, said).toBe(0)
+  }, 180_000)
+
   it('answers bad input of every kind with its own clear error', async () => {
     const { code, said } = await prove('bad-input')
     expect(code, said).toBe(0)

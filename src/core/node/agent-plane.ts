@@ -25,9 +25,12 @@ import type { StoreView } from '../kernel/store-view.js'
 import type { MemberRecord, MemberStatus, Telemetry } from '../membership/member.js'
 import {
   type ExternalRecord,
+  type ExternalRules,
+  type ExternalSeen,
   externalCandidate,
-  externalOfflineMs,
+  externalOfflineMsDefault,
   externalPrefix,
+  externalRules,
   intentPrefix,
   memberCandidate,
   type Offer,
@@ -48,6 +51,8 @@ export interface AgentPlaneOptions {
   readonly rebalance: boolean
   /** So many agents placed at once share one value of the store; fewer have one each. */
   readonly packedMin: number
+  /** An external node without a heartbeat for so long has lost what it had, ms; the other times follow (`externalRules`). */
+  readonly externalOfflineMs: number
   readonly trust: TrustOptions
 }
 
@@ -56,6 +61,7 @@ export const agentPlaneDefaults: AgentPlaneOptions = {
   refusedPauseMs: 2_000,
   rebalance: true,
   packedMin: 16,
+  externalOfflineMs: externalOfflineMsDefault,
   trust: { lossesMax: 3, windowMs: 600_000 },
 }
 
@@ -90,6 +96,7 @@ interface External {
   readonly rev: bigint
   readonly lease: LeaseId
   readonly seenMs: number
+  readonly datedMs: number
 }
 
 /** A candidate and all that it was made of. */
@@ -118,6 +125,7 @@ export class AgentPlane {
   private isReset = false
   private live: ReadonlySet<LeaseId> = new Set()
   private liveOf: readonly Registration[] = []
+  private readonly externalRules: ExternalRules
   private externals = new Map<NodeId, External>()
   private externalLeases: ReadonlyMap<LeaseId, External> = new Map()
   private externalChanges = -1
@@ -130,6 +138,7 @@ export class AgentPlane {
 
   constructor(world: AgentPlaneWorld, options: AgentPlaneOptions, random: Random) {
     this.world = world
+    this.externalRules = externalRules(options.externalOfflineMs)
     this.roundTrips = new RoundTrips(world.nodeId, (nodeId) => world.member(nodeId))
     this.trust = new Trust(options.trust)
     this.table.onChange((name) => this.changed.add(name))
@@ -178,7 +187,7 @@ export class AgentPlane {
   reset(at: Instant, kvs: readonly KeyValue[]): void {
     this.table.reset(kvs)
     this.isReset = true
-    this.lookAround(at)
+    this.lookAround(at, true)
   }
 
   apply(at: Instant, batch: WatchBatch): void {
@@ -190,11 +199,11 @@ export class AgentPlane {
       if (lifecycle !== 'leaving' && lifecycle !== 'left') this.trust.lost(nodeId, at.nowMs)
     }
     this.table.apply(batch)
-    this.lookAround(at)
+    this.lookAround(at, false)
   }
 
   /** Who holds leases, and which external nodes spoke. */
-  private lookAround(at: Instant): void {
+  private lookAround(at: Instant, isFound: boolean): void {
     const { view } = this.world
     const holders = registrations(view)
     if (holders !== this.liveOf) {
@@ -213,7 +222,8 @@ export class AgentPlane {
       if (known?.rev === rev) this.externals.set(id, known)
       else if (record !== undefined) {
         const lease = externalLease(record.id, record.registered_at_ms)
-        this.externals.set(id, { record, rev, lease, seenMs: at.nowMs })
+        const datedMs = isFound ? Math.max(0, at.wallMs - record.heartbeat_at_ms) : 0
+        this.externals.set(id, { record, rev, lease, seenMs: at.nowMs, datedMs })
       }
     }
     this.externalLeases = new Map([...this.externals.values()].map((e) => [e.lease, e]))
@@ -222,13 +232,13 @@ export class AgentPlane {
   isLive(lease: LeaseId): boolean {
     if (this.live.has(lease)) return true
     const external = this.externalLeases.get(lease)
-    return external !== undefined && this.nowMs - external.seenMs <= externalOfflineMs
+    return external !== undefined && this.nowMs - external.seenMs <= this.externalRules.offlineMs
   }
 
   private nextExternalMs(): number {
     let next = Number.POSITIVE_INFINITY
     for (const { seenMs } of this.externals.values()) {
-      const atMs = seenMs + externalOfflineMs + 1
+      const atMs = seenMs + this.externalRules.offlineMs + 1
       if (atMs > this.nowMs) next = Math.min(next, atMs)
     }
     return next
@@ -292,7 +302,7 @@ export class AgentPlane {
 
   private ofExternal({ record, lease, seenMs }: External): AgentCandidate {
     const draining = this.world.isDraining(record.id)
-    const c = externalCandidate(record, this.nowMs - seenMs, 0)
+    const c = externalCandidate(record, this.nowMs - seenMs, 0, this.externalRules)
     return this.make(lease, [record, c.refusal, draining], () => ({
       ...c,
       lease,
@@ -307,6 +317,15 @@ export class AgentPlane {
     const candidate = make()
     this.made.set(lease, { from, candidate })
     return candidate
+  }
+
+  externalsSeen(): ExternalSeen[] {
+    return [...this.externals.values()].map(({ record, rev, seenMs, datedMs }) => ({
+      record,
+      rev,
+      seenAtMs: seenMs,
+      datedMs,
+    }))
   }
 
   settle(at: Instant): AgentPlaneEffect[] {

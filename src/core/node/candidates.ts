@@ -1,6 +1,6 @@
 /** From what is known of a member to what the balancer needs. The same on the leader, which places, and on any node that asks or explains. */
 import type { Candidate, Vantage } from '../balancing/candidate.js'
-import type { NodeId } from '../kernel/brand.js'
+import type { NodeId, Revision } from '../kernel/brand.js'
 import { type Coordinate, estimateMs } from '../membership/coordinates.js'
 import { factsOf } from '../membership/facts.js'
 import type { MemberRecord, MemberStatus, Telemetry } from '../membership/member.js'
@@ -40,9 +40,36 @@ export interface ExternalRecord {
 
 export const externalPrefix = 'external/'
 
-/** Of external nodes: no heartbeat for so long, ms. What was assigned to one may be placed elsewhere once it is offline. */
-export const externalUnhealthyMs = 90_000
-export const externalOfflineMs = 180_000
+/** Of external nodes: how long without a heartbeat, ms. */
+export interface ExternalRules {
+  /** One that is late counts as missed. */
+  readonly heartbeatMs: number
+  /** It is given nothing new. */
+  readonly unhealthyMs: number
+  /** By itself, it has to have ended what it had. */
+  readonly validMs: number
+  /** What was assigned to it may be placed elsewhere. */
+  readonly offlineMs: number
+}
+
+export const externalOfflineMsDefault = 180_000
+
+/** One time says the others: 30, 90, 162 and 180 s. */
+export function externalRules(offlineMs: number): ExternalRules {
+  return { heartbeatMs: offlineMs / 6, unhealthyMs: offlineMs / 2, validMs: offlineMs * 0.9, offlineMs }
+}
+
+/**
+ * When an external node was last heard of, by the clock of the node that says so: no two clocks are compared. Who was not there to see a heartbeat come has
+ * only its date to go by, for what must not be too long: `datedMs` is how old it was by that when it was found; 0 where its coming was seen.
+ */
+export interface ExternalSeen {
+  readonly record: ExternalRecord
+  readonly rev: Revision
+  /** When its last heartbeat came. */
+  readonly seenAtMs: number
+  readonly datedMs: number
+}
 
 /** A node in the network, as one other sees it. */
 interface Point extends Vantage {
@@ -128,15 +155,20 @@ export function memberCandidate(
 }
 
 /** `silentMs`: since its last heartbeat, as observed here. */
-export function externalCandidate(e: ExternalRecord, silentMs: number, agents: number): Candidate {
+export function externalCandidate(
+  e: ExternalRecord,
+  silentMs: number,
+  agents: number,
+  { unhealthyMs, offlineMs }: ExternalRules,
+): Candidate {
   return {
     nodeId: e.id,
     kind: 'external',
     refusal:
-      silentMs > externalOfflineMs
-        ? 'it is offline: no heartbeat for three minutes'
-        : silentMs > externalUnhealthyMs
-          ? 'it is unhealthy: no heartbeat for a minute and a half'
+      silentMs > offlineMs
+        ? `it is offline: no heartbeat for ${offlineMs / 1_000} s`
+        : silentMs > unhealthyMs
+          ? `it is unhealthy: no heartbeat for ${unhealthyMs / 1_000} s`
           : '',
     role: 'worker',
     zone: '',
