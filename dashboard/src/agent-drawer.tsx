@@ -26,9 +26,11 @@ interface Props {
 export function AgentDrawer({ name, nowMs, mayAct, outcomes, onMove, onAct, onChanged, onClose }: Props) {
   const dialog = useRef<HTMLDialogElement>(null)
   const stream = useAgentStream(name)
-  const why = useAnswer(`why ${name}`, () => fetchAgentWhy(name), whyEveryMs)
+  const { agent, isOpen, isGone, error } = stream
+  // Of one that goes or is gone there is nothing to ask.
+  const isAsked = !isGone && agent?.status !== 'stopping'
+  const why = useAnswer(isAsked ? `why ${name}` : null, () => fetchAgentWhy(name), whyEveryMs)
   useEffect(() => dialog.current?.showModal(), [])
-  const { agent, isOpen, error } = stream
   const resume = (): Promise<void> =>
     outcomes.tell(`Resuming ${name}`, async () => {
       const { status } = await actOnAgent(name, 'resume')

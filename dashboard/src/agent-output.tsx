@@ -16,11 +16,13 @@ export interface AgentStream {
   readonly agent: AgentJson | null
   readonly lines: readonly OutputLineJson[]
   readonly isOpen: boolean
+  /** The node has said that there is no such agent. */
+  readonly isGone: boolean
   /** Why there is nothing more to come, or no way to it; null when all is well. */
   readonly error: string | null
 }
 
-const nothing: AgentStream = { agent: null, lines: [], isOpen: false, error: null }
+const nothing: AgentStream = { agent: null, lines: [], isOpen: false, isGone: false, error: null }
 
 /** Follows the agent while the page is in sight, through restarts of the node that answers. */
 export function useAgentStream(name: string): AgentStream {
@@ -49,7 +51,7 @@ export function useAgentStream(name: string): AgentStream {
       if (document.hidden) return
       const opened = new EventSource(agentStreamPath(name))
       source = opened
-      opened.onopen = () => update({ isOpen: true, error: null })
+      opened.onopen = () => update({ isOpen: true, isGone: false, error: null })
       opened.onerror = () => {
         update({ isOpen: false })
         // Refused for good, as the browser sees it; the node may be back by then.
@@ -69,7 +71,7 @@ export function useAgentStream(name: string): AgentStream {
         update({ error: problem?.detail ?? 'the node could not say' })
         if (problem?.status !== 404) return
         close()
-        update({ agent: null, isOpen: false })
+        update({ agent: null, isOpen: false, isGone: true })
       })
     }
     const onVisibility = (): void => {
