@@ -182,7 +182,9 @@ export class Spawner {
       .candidates()
       .filter((c) => c.kind === 'node' && offered.has(c.nodeId))
       .map((c) => {
-        const { running, runningMax, version } = this.world.load(c.nodeId)
+        const { running, runningMax: told, version } = this.world.load(c.nodeId)
+        // Who has not told yet may have room.
+        const runningMax = Math.max(1, told)
         const sent = this.sent.get(c.nodeId)
         const more = sent !== undefined && sent.version === version ? sent.count : 0
         // What we guess orders them; that it is full a node says itself.
