@@ -279,7 +279,7 @@ class Surface {
     server.maxConnections = connectionsMax + (this.options.roomClients ?? roomClientsDefault)
     limitConnections(server, connectionsPerAddressMax)
     server.maxHeadersCount = headersMax + 1
-    server.on('connection', (connection: Duplex) => {
+    server.on(https === undefined ? 'connection' : 'secureConnection', (connection: Duplex) => {
       this.connections.add(connection)
       connection.once('close', () => this.connections.delete(connection))
     })

@@ -86,6 +86,7 @@ describe('the table of agents', () => {
         read.reset(state.list(''))
         expect(pictureOf(followed)).toEqual(pictureOf(read))
       }),
+      { numRuns: 1_000 },
     )
   })
 

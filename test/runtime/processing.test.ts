@@ -139,15 +139,13 @@ describe('a stream under load', () => {
     gate = new Promise((resolve) => {
       begin = resolve
     })
-    // The first look at the load comes when all have theirs.
-    processOn({ load: { ...load, everyMs: 3_000 } })
     const keys = ['a', 'b', 'c'].flatMap((id) => keysOf(id, 5))
-    const startedMs = performance.now()
     const ids = await publish(keys, 900)
+    // What waits is there before anybody looks.
+    processOn({ load: { ...load, everyMs: 2_000 } })
     for (const id of ['a', 'b', 'c'])
       await until('a backlog', async () => (((await loadOf(id))?.waiting ?? 0) > 200 ? true : undefined))
-    expect(performance.now() - startedMs, 'this machine is too slow to tell').toBeLessThan(3_000)
-    await sleep(6_500 - (performance.now() - startedMs))
+    await sleep(4_500)
     for (const id of ['a', 'b', 'c']) expect((await loadOf(id))?.helpers).toEqual([])
     begin()
     await allDone(ids)

@@ -1,11 +1,8 @@
 /** Planted bugs in replicated maps; each must be seen by an oracle of `src/sim/maps.ts`. */
 import type { MapFault } from '../../src/sim/maps.js'
+import type { PlantedBug } from '../planted.js'
 
-export interface MapMutation {
-  readonly name: string
-  readonly file: string
-  readonly find: string
-  readonly replace: string
+interface MapMutation extends PlantedBug {
   readonly faults: readonly MapFault[]
   /** How many are tried; 8 unless it takes a rare turn of events. */
   readonly seeds?: number

@@ -1,19 +1,18 @@
 /** Bundles the simulator with one planted bug and runs it in a process of its own. */
 import { execFile } from 'node:child_process'
-import { mkdtemp, readFile, rm } from 'node:fs/promises'
+import { mkdtemp, rm } from 'node:fs/promises'
 import { tmpdir } from 'node:os'
-import { join, resolve } from 'node:path'
+import { join } from 'node:path'
 import { promisify } from 'node:util'
-import { build } from 'esbuild'
+import { bundleWith } from '../planted.js'
 import type { Mutation } from './mutations.js'
 
-const root = resolve(import.meta.dirname, '../..')
 const run = promisify(execFile)
 const timeMsMax = 170_000
 
 /** Violations of the first seed that shows any, or none after all seeds. */
 export async function violationsWith(
-  mutation: Mutation | null,
+  mutation: Mutation,
   options: {
     readonly firstSeed?: number
     readonly seeds: number
@@ -24,35 +23,7 @@ export async function violationsWith(
   const dir = await mkdtemp(join(tmpdir(), 'skein-mutation-'))
   try {
     const outfile = join(dir, 'sim.mjs')
-    let applied = mutation === null
-    await build({
-      entryPoints: [join(root, 'src/sim/main.ts')],
-      bundle: true,
-      platform: 'node',
-      format: 'esm',
-      outfile,
-      logLevel: 'silent',
-      plugins: [
-        {
-          name: 'mutate',
-          setup(builder) {
-            builder.onLoad({ filter: /\.ts$/ }, async ({ path }) => {
-              const text = await readFile(path, 'utf8')
-              if (mutation === null || path !== join(root, mutation.file))
-                return { contents: text, loader: 'ts' }
-              const parts = text.split(mutation.find)
-              if (parts.length !== 2)
-                throw new Error(
-                  `"${mutation.name}": found ${parts.length - 1} times in ${mutation.file}, must be once`,
-                )
-              applied = true
-              return { contents: parts.join(mutation.replace), loader: 'ts' }
-            })
-          },
-        },
-      ],
-    })
-    if (!applied) throw new Error(`"${mutation?.name}": ${mutation?.file} is not part of the simulator`)
+    await bundleWith(mutation, 'src/sim/main.ts', outfile)
     const { firstSeed = 1, seeds, minutes, faults } = options
     const args = [
       ...[outfile, '--json', '--until-violation', '--seed', String(firstSeed), '--seeds', String(seeds)],

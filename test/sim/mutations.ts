@@ -2,11 +2,9 @@
  * Planted bugs: each is a small change to the sources of the core or of the simulated shell, made while bundling, so that the product carries no switch
  * for being wrong. Every one breaks a promise, and some checker of the simulator must say so.
  */
-export interface Mutation {
-  readonly name: string
-  readonly file: string
-  readonly find: string
-  readonly replace: string
+import type { PlantedBug } from '../planted.js'
+
+export interface Mutation extends PlantedBug {
   /** Faults that bring it out, and how long to look. */
   readonly faults: string
   readonly minutes: number

@@ -216,14 +216,16 @@ export class AgentTable {
     }
   }
 
-  /** Which of its assignments counts? */
+  /** Which of its assignments counts? That of the highest epoch; of one epoch there is one, and were there two, all would choose the same. */
   private settle(entry: AgentEntry): void {
     const sources = this.sources.get(entry.name)
     if (sources === undefined) return
     let at = sources.own
     entry.pack = ''
     for (const { pack, packed } of sources.packs) {
-      if (packed.madeRev !== entry.madeRev || packed.at.epoch <= (at?.epoch ?? 0)) continue
+      if (packed.madeRev !== entry.madeRev) continue
+      const ahead = packed.at.epoch - (at?.epoch ?? 0)
+      if (ahead < 0 || (ahead === 0 && (entry.pack === '' || pack < entry.pack))) continue
       at = packed.at
       entry.pack = pack
     }

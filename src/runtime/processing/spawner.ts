@@ -99,24 +99,20 @@ export class Spawner {
 
   /** The caller's own limits, whatever becomes of the run's node. */
   private bound(handle: Handle, timeoutMs: number, signal: AbortSignal | undefined): void {
-    const giveUp = (error: SkeinError, reason: string): void => {
-      if (handle.status !== 'running') return
-      void handle.kill(reason).catch(() => {})
-      handle.gaveUp(error)
-    }
     if (timeoutMs > 0) {
+      // The run's node has the deadline too and stops it: told to from here as well, the run might end as one that was killed.
       const timer = setTimeout(() => {
         const message = `processor "${handle.name}" was not done in ${timeoutMs} ms`
-        giveUp(new SkeinError('timeout', message, { details: { outcome: 'unknown' } }), 'its time is over')
+        handle.gaveUp(new SkeinError('timeout', message, { details: { outcome: 'unknown' } }))
       }, timeoutMs)
       void handle.result.catch(() => {}).finally(() => clearTimeout(timer))
     }
     if (signal === undefined) return
-    const onAbort = (): void =>
-      giveUp(
-        new SkeinError('aborted', 'the caller aborted', { details: { outcome: 'unknown' } }),
-        'the caller aborted',
-      )
+    const onAbort = (): void => {
+      if (handle.status !== 'running') return
+      void handle.kill('the caller aborted').catch(() => {})
+      handle.gaveUp(new SkeinError('aborted', 'the caller aborted', { details: { outcome: 'unknown' } }))
+    }
     signal.addEventListener('abort', onAbort, { once: true })
     void handle.result.catch(() => {}).finally(() => signal.removeEventListener('abort', onAbort))
     if (signal.aborted) onAbort()

@@ -485,12 +485,21 @@ export class Rooms {
 
   private save(client: Client): void {
     this.unsaved.add(client)
-    this.saveTimer ??= setTimeout(() => {
-      this.saveTimer = undefined
-      for (const each of this.unsaved) this.keep(each, true)
-      this.unsaved.clear()
-    }, saveEveryMs)
+    this.saveTimer ??= setTimeout(() => this.saveNow(), saveEveryMs)
     this.saveTimer.unref()
+  }
+
+  private saveNow(): void {
+    clearTimeout(this.saveTimer)
+    this.saveTimer = undefined
+    for (const each of this.unsaved) this.keep(each, true)
+    this.unsaved.clear()
+  }
+
+  /** With what changed here a moment ago. */
+  private sessions(): SessionTable {
+    if (this.unsaved.size > 0) this.saveNow()
+    return this.table
   }
 
   private keep(client: Client, isConnected: boolean): void {
@@ -573,8 +582,8 @@ export class Rooms {
     history: (room, query) => this.history(room, query),
     hasHistory: (room) => this.hasHistory(room),
     sessions: {
-      list: () => this.table.list(),
-      get: (id) => this.table.view(id),
+      list: () => this.sessions().list(),
+      get: (id) => this.sessions().view(id),
     },
     connect: (sink, hello) => this.connect(sink, hello),
   }

@@ -197,7 +197,7 @@ export class Caller {
       } finally {
         if (cancel !== undefined) signal?.removeEventListener('abort', cancel)
       }
-      if (!breaker.isClosed) breaker.succeeded()
+      breaker.succeeded()
       return unpackResult(reply)
     } catch (error) {
       if (

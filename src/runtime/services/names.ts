@@ -83,7 +83,9 @@ export class Names {
     if (this.own.has(key)) throw this.taken(name, this.world.fabric.nodeId)
     this.refuseTaken(key, kind)
     const { lease, rev } = kind === 'store' ? await this.claim(name) : { lease: null, rev: 0 }
+    // While the store answered, another call may have registered it, and the lease may have gone.
     if (this.own.has(key)) throw this.taken(name, this.world.fabric.nodeId)
+    if (lease !== null && this.world.currentLease() !== lease) throw this.noLease(name)
     const slot = this.world.provider.add({
       title: `name ${name}`,
       isStream: false,
@@ -103,6 +105,7 @@ export class Names {
     } catch (error) {
       this.own.delete(key)
       this.world.provider.remove(slot)
+      if (lease !== null) await this.release(own)
       throw error
     }
   }
@@ -118,8 +121,7 @@ export class Names {
   /** In the store, under our lease: nobody else can have it as long as that lives. */
   private async claim(name: string): Promise<{ readonly lease: LeaseId; readonly rev: number }> {
     const lease = this.world.currentLease()
-    if (lease === null)
-      throw new SkeinError('unavailable', `name "${name}": this node holds no lease`, { retryable: true })
+    if (lease === null) throw this.noLease(name)
     const { nodeId, bootId } = this.world.fabric
     const key = storePrefix + name
     const value = jsonEncode({ node_id: nodeId, boot_id: bootId })
@@ -239,6 +241,10 @@ export class Names {
         },
       )
     return (handle as Record<string, (...args: unknown[]) => unknown>)[method]?.(...args)
+  }
+
+  private noLease(name: string): SkeinError {
+    return new SkeinError('unavailable', `name "${name}": this node holds no lease`, { retryable: true })
   }
 
   private taken(name: string, holder: NodeId | undefined): SkeinError {

@@ -148,8 +148,8 @@ export class Provider {
     try {
       result = this.tracing.serve(endpoint.title, head.trace, () => run(endpoint, payload, call))
     } catch (error) {
-      result = undefined
       endpoint.gate.leave()
+      call.over()
       reply(packFailure(error))
       return
     }
