@@ -1,6 +1,7 @@
 /**
- * Broadcasts to WebSocket clients on two nodes, at fixed rates: ours, and Socket.IO with its Redis adapter. CPU of the servers per delivery, and how
- * long a message takes to the clients of the other node. `added` leaves out what the same servers compute with the same clients while nothing is said. The rounds of both sides are interleaved; medians over rounds, and their ratios. What
+ * Broadcasts to WebSocket clients on two nodes, at fixed rates: ours, Socket.IO with its Redis adapter, and the bare sockets: two servers that hand one
+ * ready-made frame to every socket, with a TCP connection between them and nothing else, which no server in Node.js can be below. CPU of the servers per
+ * delivery, and how long a message takes to the clients of the other node. `added` leaves out what the same servers compute with the same clients while nothing is said. The rounds of both sides are interleaved; medians over rounds, and their ratios. What
  * the clients cost is the same for both: they look at one number in each message and nothing else. Needs redis-server (Debian: apt-get install redis-server).
  *
  *     npx tsx bench/rooms.ts [clients = 500,5000] [ms per round = 4000] [rounds = 3]
@@ -9,17 +10,17 @@ import { type ChildProcess, execFileSync, fork, spawn } from 'node:child_process
 import { once } from 'node:events'
 import { mkdtempSync, readFileSync, rmSync } from 'node:fs'
 import { createServer } from 'node:http'
-import { type AddressInfo, createServer as listenOn } from 'node:net'
+import { type AddressInfo, connect, createServer as listenOn, type Socket } from 'node:net'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import { fileURLToPath } from 'node:url'
 import { createAdapter } from '@socket.io/redis-adapter'
 import { createClient } from 'redis'
 import { Server } from 'socket.io'
-import { WebSocket } from 'ws'
+import { WebSocket, WebSocketServer } from 'ws'
 import { createNode } from '../dist/index.js'
 
-const sides = ['skein', 'socket.io'] as const
+const sides = ['skein', 'socket.io', 'bare'] as const
 type Side = (typeof sides)[number]
 type Emit = (text: string) => void
 
@@ -71,6 +72,63 @@ async function serveSocketIo(redisPort: number): Promise<{ up: Up; emit: Emit }>
   }
 }
 
+/** Room, sessions, order, bounds: nothing of it; what the kernel and Node.js take for a frame to each socket. */
+async function serveBare(peer: string): Promise<{ up: Up; emit: Emit }> {
+  const http = createServer()
+  const streams = new Set<Socket>()
+  new WebSocketServer({ server: http, perMessageDeflate: false }).on(
+    'connection',
+    (socket, { socket: stream }) => {
+      socket.once('message', () => {
+        streams.add(stream)
+        socket.send('{"type":"joined"}')
+      })
+      socket.on('close', () => streams.delete(stream))
+    },
+  )
+  http.listen(0, '127.0.0.1')
+  await once(http, 'listening')
+  const deliver = (frame: Uint8Array): void => {
+    for (const stream of streams) stream.write(frame)
+  }
+  const others = new Set<Socket>()
+  const link = listenOn((other) => void others.add(other.setNoDelay(true))).listen(0, '127.0.0.1')
+  await once(link, 'listening')
+  if (peer !== '') {
+    const from = connect(Number(peer), '127.0.0.1')
+    let rest = Buffer.alloc(0)
+    // Frames of fewer than 65,536 bytes, with the length in the third and fourth byte.
+    from.on('data', (bytes) => {
+      rest = Buffer.concat([rest, bytes])
+      while (rest.length > 4 && rest.length >= rest.readUInt16BE(2) + 4) {
+        const end = rest.readUInt16BE(2) + 4
+        deliver(rest.subarray(0, end))
+        rest = rest.subarray(end)
+      }
+    })
+    await once(from, 'connect')
+  }
+  return {
+    up: { port: (http.address() as AddressInfo).port, peer: `${(link.address() as AddressInfo).port}` },
+    emit: (text) => {
+      // As long as ours: with what a client must be told besides the data.
+      const said = Buffer.from(
+        JSON.stringify({
+          type: 'message',
+          room: 'room',
+          id: 'a1b2c3d4e5f6',
+          at: new Date(),
+          from: { node: 'n1' },
+          data: text,
+        }),
+      )
+      const frame = Buffer.concat([Buffer.from([0x81, 126, said.length >> 8, said.length & 255]), said])
+      for (const other of others) other.write(frame)
+      deliver(frame)
+    },
+  }
+}
+
 async function serve(text: string): Promise<void> {
   const { side, index, dir, peer, redisPort } = JSON.parse(text) as {
     side: Side
@@ -79,7 +137,11 @@ async function serve(text: string): Promise<void> {
     peer: string
     redisPort: number
   }
-  const { up, emit } = side === 'skein' ? await serveSkein(dir, index, peer) : await serveSocketIo(redisPort)
+  const { up, emit } = await {
+    skein: () => serveSkein(dir, index, peer),
+    'socket.io': () => serveSocketIo(redisPort),
+    bare: () => serveBare(peer),
+  }[side]()
   let timer: NodeJS.Timeout | undefined
   process.on('message', ({ rate }: { rate: number }) => {
     clearInterval(timer)
@@ -111,11 +173,11 @@ class Clients {
   async open(ports: readonly number[], count: number): Promise<void> {
     for (let i = this.sockets.length; i < count; i++) {
       const at = i % ports.length
-      const path = this.side === 'skein' ? '/ws' : '/socket.io/?EIO=4&transport=websocket'
+      const path = this.side === 'socket.io' ? '/socket.io/?EIO=4&transport=websocket' : '/ws'
       const socket = new WebSocket(`ws://127.0.0.1:${ports[at]}${path}`, { perMessageDeflate: false })
       this.sockets.push(socket)
-      if (this.side === 'skein') this.speakSkein(socket, at === 1)
-      else this.speakSocketIo(socket, at === 1)
+      if (this.side === 'socket.io') this.speakSocketIo(socket, at === 1)
+      else this.speakSkein(socket, at === 1)
       if (i % 50 === 49) while (this.ready < this.sockets.length - 100) await sleep(5)
     }
     while (this.ready < count) await sleep(10)
@@ -213,7 +275,7 @@ async function start(side: Side, dir: string, redis: { port: number; pid: number
   const pids = servers.map((child) => child.pid as number)
   return {
     servers,
-    pids: side === 'skein' ? pids : [...pids, redis.pid],
+    pids: side === 'socket.io' ? [...pids, redis.pid] : pids,
     ports: ups.map(({ port }) => port),
   }
 }
@@ -283,7 +345,7 @@ async function run(): Promise<void> {
       await some.open(one.ports, count)
       clients.set(side, some)
     }
-    const figures: Record<Side, Figures[]> = { skein: [], 'socket.io': [] }
+    const figures: Record<Side, Figures[]> = { skein: [], 'socket.io': [], bare: [] }
     for (let i = 0; i <= Number(roundsText); i++)
       for (const side of sides) {
         const found = await round(running.get(side) as Running, clients.get(side) as Clients, count)
@@ -301,11 +363,12 @@ async function run(): Promise<void> {
         `  ${side.padEnd(10)} ${median(side, 'cpuUs').toFixed(2).padStart(7)} µs of server CPU per delivery (${median(side, 'addedCpuUs').toFixed(2)} added), remote p50 ${median(side, 'p50Ms').toFixed(1)} ms, p99 ${median(side, 'p99Ms').toFixed(1)} ms, ${(median(side, 'delivered') * 100).toFixed(0)} % delivered`,
       )
     for (const of of ['cpuUs', 'addedCpuUs', 'p50Ms', 'p99Ms'] as const)
-      ratios[`${of}_${count}`] = Number((median('skein', of) / median('socket.io', of)).toFixed(2))
+      for (const peer of ['socket.io', 'bare'] as const)
+        ratios[`${of}_${count}_to_${peer}`] = Number((median('skein', of) / median(peer, of)).toFixed(2))
     for (const some of clients.values()) some.close()
     for (const { servers } of running.values()) for (const server of servers) server.kill('SIGKILL')
   }
-  console.log(JSON.stringify({ bench: 'rooms', ours_to_theirs: ratios }))
+  console.log(JSON.stringify({ bench: 'rooms', ours: ratios }))
   process.exit(0)
 }
 

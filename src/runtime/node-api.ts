@@ -393,7 +393,11 @@ export interface SkeinNode extends AsyncDisposable, SpawnApi {
     promote(): Promise<LeaderView>
     /** Gives the leadership up; `conflict` when this node does not lead. */
     stepDown(): Promise<void>
-    /** Runs `task` whenever this node leads; `signal` aborts before another can. */
+    /**
+     * Runs `task` once in each term that this node leads. `signal` aborts before another can lead: when this node gives it up, leaves, or nears the end of
+     * its lease unrenewed. Another that takes the lead from a living leader, promoted by an operator or because most call this one failed, does not wait
+     * for that: what must not be done by two carries `term`, and lower ones are refused.
+     */
     whileLeading(task: (term: number, signal: AbortSignal) => Promise<void> | void): () => void
   }
   readonly cluster: {

@@ -581,7 +581,7 @@ export class RunningNode implements SkeinNode {
         this.plane.closeShard(message.shard, message.epoch)
         break
       case 'stop_serving':
-        this.leadership.end()
+        this.leadership.stopServing()
         this.plane.stopServing(message.reason)
         this.named.leaseLost()
         this.quiet = this.running.stopServing(message.reason === 'leaving' ? 'leaving' : 'lost')
@@ -1039,7 +1039,7 @@ export class RunningNode implements SkeinNode {
   private async shutDown(reason: string, error?: Error): Promise<void> {
     this.isShut = true
     for (const timer of this.timers) clearInterval(timer)
-    this.leadership.end()
+    this.leadership.stopServing()
     this.replicated.close()
     this.tails.close()
     this.ownership.close()

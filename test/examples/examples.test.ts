@@ -9,6 +9,9 @@ const run = promisify(execFile)
 const root = resolve(import.meta.dirname, '../..')
 
 const says: Readonly<Record<string, readonly string[]>> = {
+  'agents.ts': ['ada moved to', 'points: 120 120 120 120 120 120, 120 each were scored'],
+  'consumer.ts': ['fay spent 1275 of 1275', 'orders by node: { '],
+  'cron.ts': ['one leads in term 1', 'runs by 3 leaders'],
   'express.ts': [
     '201 {"price":6',
     'alice ordered [{"item":"tea","count":2,"price":6},{"item":"milk","count":1,"price":4}]',
@@ -20,6 +23,7 @@ const says: Readonly<Record<string, readonly string[]>> = {
     'bob is told to go: the node is stopping',
     'bob on one hears alice: still there?',
   ],
+  'otlp.ts': ['20 traces, 80 spans', 'one trace: load the cart, price it, render, GET /cart'],
   'socket-io.ts': ['bob hears: hello from the other server', '2 sockets in the lobby, on two servers'],
   'typed-service.ts': ['two teas: 7.00 EUR', 'milk at 1.44', 'refused: unknown_sku {"sku":"gold"}'],
   'worker-pool.ts': ['17984 primes below 200000'],

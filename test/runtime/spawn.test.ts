@@ -51,10 +51,8 @@ async function start(nodeId: string, more: Partial<NodeConfig> = {}): Promise<Sk
   return node
 }
 
-const offered = async (node: SkeinNode, name: string, count: number): Promise<true | undefined> => {
-  const all = await node.processors.list()
-  return all.filter((n) => n.registered.some((r) => r.name === name)).length === count ? true : undefined
-}
+const offered = async (node: SkeinNode, name: string, count: number): Promise<true | undefined> =>
+  node.processors.where(name).length === count ? true : undefined
 
 beforeAll(async () => {
   a = await start('a')
@@ -64,7 +62,7 @@ beforeAll(async () => {
   await until('all to know of all', async () => {
     for (const node of [a, b, c]) {
       if (node.members.list().filter((m) => m.status === 'online').length !== 3) return undefined
-      if ((await offered(node, 'wait', 3)) === undefined) return undefined
+      if ((await offered(node, 'fail', 3)) === undefined) return undefined
     }
     return true
   })

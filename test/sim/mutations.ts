@@ -230,7 +230,7 @@ export const mutations: readonly Mutation[] = [
   {
     name: 'what was packed for an agent counts for its successor of the same name',
     file: 'src/core/agents/table.ts',
-    find: 'packed.madeRev !== entry.madeRev || ',
+    find: 'if (packed.madeRev !== entry.madeRev) continue',
     replace: '',
     faults: 'crash',
     minutes: 3,

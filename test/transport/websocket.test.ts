@@ -197,7 +197,8 @@ describe('a proxy on the way', () => {
     expect(kinds()).toEqual(['up', 'lost', 'up'])
     b.kill()
     await until('refused', () => kinds().includes('refused'), kinds)
-    expect(kinds()).toEqual(['up', 'lost', 'up', 'lost', 'refused'])
+    // While it is being ended its port may still take a dial that nobody answers: no evidence.
+    expect(kinds().filter((kind) => kind !== 'unreachable')).toEqual(['up', 'lost', 'up', 'lost', 'refused'])
     expect((a.events.at(-1) as { detail: string }).detail).toContain('502')
     a.events.length = 0
     await proxy.close()

@@ -92,6 +92,8 @@ export class LeaderElection {
   private seen = { modRev: 0n, atMs: 0 }
   /** The tenure that we gave up and that the view still shows. */
   private yielded = 0n
+  /** The tenure that we asked the store to end. */
+  private resigned = 0n
   private promoting = false
   private heldOff = false
   private out: ElectionEffect[] = []
@@ -111,6 +113,11 @@ export class LeaderElection {
     const leader = readLeader(this.world.view)
     if (lease === null || leader === undefined || leader.lease !== lease) return null
     return { term: leader.term, compare: { key: leaderKey, target: 'modRev', op: '=', value: leader.modRev } }
+  }
+
+  /** Leads, and has not begun to give it up: what is done only by the leader ends before anybody else can be it. */
+  leads(nowMs: number): boolean {
+    return this.guard(nowMs) !== null && this.world.view.modRev(leaderKey) !== this.resigned
   }
 
   step(at: Instant, input: ElectionInput): readonly ElectionEffect[] {
@@ -252,7 +259,10 @@ export class LeaderElection {
 
   private storeDone(at: Instant, reply: StoreReply): void {
     this.asking = false
-    if (!reply.ok) this.yielded = 0n
+    if (!reply.ok) {
+      this.yielded = 0n
+      this.resigned = 0n
+    }
     if (reply.ok && reply.op === 'txn') {
       // Not again before the watch has told of what this reply knows: our own write, or that of whoever was faster.
       const rev = reply.result.ok ? reply.result.rev : (reply.result.results[0]?.kv?.modRev ?? 0n)
@@ -281,6 +291,7 @@ export class LeaderElection {
     this.heldOff = true
     this.deadlines.set('hold_off', at.nowMs + this.options.holdOffMs)
     if (guard === null) return
+    this.resigned = this.world.view.modRev(leaderKey)
     this.out.push(note('info', 'leader.resigning', { term: guard.term, reason }))
     this.out.push({
       type: 'store',

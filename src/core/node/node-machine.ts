@@ -894,7 +894,7 @@ export class NodeMachine {
   private publishRouting(at: Instant): void {
     const map = readShardMap(this.view)
     const leader = readLeader(this.view)
-    const leads = this.election.guard(at.nowMs) !== null
+    const leads = this.election.leads(at.nowMs)
     const key = `${this.view.modRev('shards/map')}/${leader?.modRev ?? 0}/${leads}/${this.lease.lease}/${this.lease.state}/${this.lifecycle}/${this.view.modRev(formatKey)}`
     if (key === this.lastRouting) return
     this.lastRouting = key

@@ -191,6 +191,8 @@ export interface ProcessorsApi {
   register<Args, Result>(name: string, run: ProcessorFn<Args, Result>, options?: ProcessorOptions): () => void
   /** All nodes: what they have registered, what runs there, the streams that they own and share. */
   list(): Promise<readonly ProcessorsView[]>
+  /** The nodes that have it registered, in order of their ids, as far as this node has heard: a moment after they did. */
+  where(name: string): readonly string[]
   /** One run, wherever it is; what has ended is known for 10 minutes. Waits for its end up to `waitMs`. `not_found`. */
   show(id: string, options?: { readonly waitMs?: number }): Promise<RunView | EndedRun>
   kill(id: string, reason?: string): Promise<boolean>

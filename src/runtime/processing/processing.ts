@@ -138,6 +138,7 @@ export class Processing implements ShardListener {
           typeof of === 'string' ? defineProcessor(of, run as ProcessorFn<A, R>, options ?? {}) : of,
         ),
       list: () => this.list(),
+      where: (name) => world.rows.registry.rows(processorKind, name).map(({ nodeId }) => nodeId),
       show: (id, options) => this.show(id, options?.waitMs ?? 0),
       kill: (id, reason) => this.kill(id, reason ?? 'killed'),
       handle: <R>(ref: SpawnRef) => this.handle<R>(ref),
