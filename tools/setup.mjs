@@ -1,6 +1,6 @@
 // Makes a fresh clone ready: dependencies, build and, for the tests, Debian's Chromium, etcd and PostgreSQL. Says what it does; does only what is missing.
 import { execFileSync, spawnSync } from 'node:child_process'
-import { existsSync, readdirSync, statSync } from 'node:fs'
+import { existsSync, readdirSync, rmSync, statSync, writeFileSync } from 'node:fs'
 import { dirname, join } from 'node:path'
 import { fileURLToPath } from 'node:url'
 
@@ -56,6 +56,7 @@ function enginesOfTheTests() {
     { name: 'postgresql', isThere: postgresIsThere() },
     { name: 'iproute2', isThere: isOnPath('ip') },
     { name: 'nftables', isThere: isOnPath('nft') },
+    { name: 'prometheus', isThere: isOnPath(process.env.PROMTOOL ?? 'promtool') },
   ]
     .filter(({ isThere }) => !isThere)
     .map(({ name }) => name)
@@ -63,7 +64,7 @@ function enginesOfTheTests() {
   const canInstall = process.getuid?.() === 0 && existsSync('/usr/bin/apt-get')
   if (!canInstall) {
     console.error(
-      `setup: some tests need ${missing.join(', ')}: install them (Debian: apt-get install ${missing.join(' ')}) or set CHROMIUM, ETCD, POSTGRES_BIN to where they are; those tests are skipped`,
+      `setup: some tests need ${missing.join(', ')}: install them (Debian: apt-get install ${missing.join(' ')}) or set CHROMIUM, ETCD, POSTGRES_BIN, PROMTOOL to where they are; those tests are skipped`,
     )
     return
   }
@@ -73,7 +74,17 @@ function enginesOfTheTests() {
     env: { ...process.env, DEBIAN_FRONTEND: 'noninteractive' },
   }
   spawnSync('apt-get', ['update', '-qq'], quiet)
+  const allowServices = forbidServices()
   spawnSync('apt-get', ['install', '-y', '-qq', '--no-install-recommends', ...missing], quiet)
+  allowServices()
+}
+
+/** Only their programs are wanted: in Debian's way (policy-rc.d, 101: not allowed) what is being installed is kept from starting its service. Returns the way back. */
+function forbidServices() {
+  const policy = '/usr/sbin/policy-rc.d'
+  if (existsSync(policy)) return () => {}
+  writeFileSync(policy, '#!/bin/sh\nexit 101\n', { mode: 0o755 })
+  return () => rmSync(policy, { force: true })
 }
 
 function isOnPath(program) {

@@ -16,6 +16,8 @@ export interface GuardedRequest extends FastifyRequest {
   principal: Principal
   /** Code of the refusal, if it was one. */
   refusal: ErrorCode | undefined
+  /** It answers as long as it stays open. */
+  isStream: boolean
 }
 
 export async function dispatch(route: Route, request: GuardedRequest, reply: FastifyReply): Promise<unknown> {
@@ -32,7 +34,9 @@ export async function dispatch(route: Route, request: GuardedRequest, reply: Fas
     http: request,
     reply,
   })
-  return outcome === hijacked ? reply : sendAnswer(reply, outcome)
+  if (outcome !== hijacked) return sendAnswer(reply, outcome)
+  request.isStream = true
+  return reply
 }
 
 function queryOf(route: Route, request: FastifyRequest): unknown {

@@ -21,6 +21,7 @@ import { limitConnections } from './connections.js'
 import { bodyBytesMaxOf, dispatch, type GuardedRequest, sendAnswer, sendError } from './dispatch.js'
 import { eventRoutes, eventSockets } from './event-routes.js'
 import { mapRoutes } from './map-routes.js'
+import { HttpMeter, noRoute } from './meter.js'
 import { nodeRoutes } from './node-routes.js'
 import { olderRoutes, olderSockets } from './older-systems.js'
 import { openapiDocument } from './openapi.js'
@@ -75,6 +76,7 @@ export interface HttpServer {
 /** What the router keeps beside a route. */
 interface RouteConfig {
   readonly role: RouteRole
+  readonly pattern: string
 }
 
 const serverLimits = {
@@ -120,6 +122,7 @@ class Surface {
   private readonly methodsByPath = new Map<string, Method[]>()
   private readonly access: Access
   private readonly trail: AuditTrail
+  private readonly meter = new HttpMeter()
   private readonly watch: WatchHub
   private readonly sockets: SocketHub
   private readonly files = new StaticFiles()
@@ -175,7 +178,6 @@ class Surface {
       ...configRoutes(node),
       ...olderRoutes(node, publisher),
       ...systemRoutes(node, {
-        openSockets: () => this.sockets.size,
         isQuiescing: () => this.isQuiescing,
         openapi: () => {
           document ??= openapiDocument(this.routes, socketRoutes, node.self.version)
@@ -184,6 +186,12 @@ class Surface {
       }),
     ]
     this.app = this.build()
+    const { metrics } = node
+    metrics.collect('skein_http_requests_total', () => this.meter.requests())
+    metrics.collect('skein_http_request_seconds', () => this.meter.durations())
+    metrics.collect('skein_http_throttled_total', () => this.meter.throttledCount())
+    metrics.collect('skein_http_connections', () => [{ value: this.connections.size }])
+    metrics.collect('skein_ws_connections', () => [{ value: this.sockets.size }])
   }
 
   async listen(): Promise<{ host: string; port: number; url: string }> {
@@ -251,7 +259,9 @@ class Surface {
     app.addContentTypeParser('*', { parseAs: 'buffer' }, (_request, body, done) => done(null, body))
     app.decorateRequest('principal', null)
     app.decorateRequest('refusal', undefined)
+    app.decorateRequest('isStream', false)
     app.addHook('onRequest', async (request, reply) => this.guard(request as GuardedRequest, reply))
+    app.addHook('onResponse', async (request, reply) => this.answered(request as GuardedRequest, reply))
     app.setErrorHandler((error, _request, reply) => sendError(reply, error, this.options.log))
     app.setNotFoundHandler((request, reply) => this.fallback(request, reply))
     for (const route of this.routes) {
@@ -260,7 +270,7 @@ class Surface {
         method: route.method,
         url: route.path.replaceAll(/\{(\w+)\}/g, ':$1'),
         bodyLimit: bodyBytesMaxOf(route),
-        config: { role: route.role } satisfies RouteConfig,
+        config: { role: route.role, pattern: route.path } satisfies RouteConfig,
         ...(route.method === 'GET' ? {} : { onSend: this.auditing(route) }),
         handler: (request, reply) => dispatch(route, request as GuardedRequest, reply),
       })
@@ -311,6 +321,12 @@ class Surface {
         isFrequent,
       )
     }
+  }
+
+  private answered(request: GuardedRequest, reply: FastifyReply): void {
+    const { pattern = noRoute } = request.routeOptions.config as Partial<RouteConfig>
+    const tookMs = request.isStream ? undefined : reply.elapsedTime
+    this.meter.answered(pattern, request.method, reply.raw.statusCode, tookMs)
   }
 
   private async guard(request: GuardedRequest, reply: FastifyReply): Promise<void> {

@@ -1,10 +1,10 @@
 /** What machines ask of a process rather than of a cluster: health, metrics, the description of this surface. */
+import { isSkeinError } from '../core/kernel/error.js'
 import type { SkeinNode } from '../runtime/node-api.js'
 import { healthSchema } from './contract.js'
 import { type Route, route } from './route.js'
 
 export interface SystemSources {
-  readonly openSockets: () => number
   readonly isQuiescing: () => boolean
   readonly openapi: () => string
 }
@@ -44,7 +44,7 @@ export function systemRoutes(node: SkeinNode, sources: SystemSources): Route[] {
       answers: { 200: { description: 'Metrics', type: 'text/plain' } },
       handle: async () => ({
         contentType: node.metrics.contentType,
-        body: withSockets(await node.metrics.text(), sources.openSockets()),
+        body: await node.metrics.text(),
       }),
     }),
     route({
@@ -59,7 +59,14 @@ export function systemRoutes(node: SkeinNode, sources: SystemSources): Route[] {
 }
 
 function unreadiness(node: SkeinNode): string[] {
-  const status = node.cluster.status()
+  let status: ReturnType<SkeinNode['cluster']['status']>
+  try {
+    status = node.cluster.status()
+  } catch (error) {
+    // Before the control plane has told of itself for the first time there is no status, which is an answer.
+    if (isSkeinError(error) && error.code === 'unavailable') return ['the node is starting']
+    throw error
+  }
   const { lifecycle } = status.node
   return [
     ...(lifecycle === 'active' ? [] : [`lifecycle is ${lifecycle}`]),
@@ -67,11 +74,4 @@ function unreadiness(node: SkeinNode): string[] {
     ...(status.store.ok ? [] : [`store: ${status.store.detail}`]),
     ...(status.journal.ok ? [] : [`journal: ${status.journal.detail}`]),
   ]
-}
-
-function withSockets(text: string, open: number): string {
-  const name = 'skein_ws_connections'
-  if (text.includes(`# TYPE ${name} `)) return text
-  const separator = text.endsWith('\n') || text === '' ? '' : '\n'
-  return `${text}${separator}# HELP ${name} Open WebSockets\n# TYPE ${name} gauge\n${name} ${open}\n`
 }

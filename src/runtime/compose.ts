@@ -181,6 +181,8 @@ type MeshOptions = ConstructorParameters<typeof TcpFrameTransport>[0]
 export interface Mesh extends FrameTransport, Rekeyable {
   /** Where the control thread of this node is reached: for those who know the mesh's address only. */
   leadTo(controlAddress: Address): void
+  /** Connections that proved nothing, and those that a limit turned away, since the start. */
+  strangers(): { readonly failed: number; readonly turnedAway: number }
 }
 
 export function makeMesh(transport: TransportName, options: MeshOptions): Mesh {

@@ -23,19 +23,27 @@ export interface ConsumerWorld {
   note(level: 'info' | 'warn' | 'error', event: string, fields: Record<string, unknown>): void
 }
 
+interface RunningShard {
+  readonly abort: AbortController
+  done: Promise<void>
+  wake: () => void
+  /** Everything up to here was handled; undefined until it is read. */
+  position: number | undefined
+}
+
 const retryMinMs = 100
 const retryMaxMs = 10_000
 
 export class Consumer {
   private readonly world: ConsumerWorld
   private readonly stream: string
-  private readonly group: string
+  /** `stream/group`. */
+  readonly group: string
+  /** Batches that failed, since the start. */
+  failures = 0
   private readonly batchMax: number
   private readonly handler: ConsumeHandler
-  private readonly running = new Map<
-    ShardId,
-    { readonly abort: AbortController; readonly done: Promise<void>; wake: () => void }
-  >()
+  private readonly running = new Map<ShardId, RunningShard>()
   private asking: Promise<ReadonlyMap<ShardId, number>> | undefined
   private stopped = false
 
@@ -53,12 +61,8 @@ export class Consumer {
     const before = this.running.get(shard)
     before?.abort.abort()
     const abort = new AbortController()
-    const entry = { abort, wake: () => {}, done: Promise.resolve() }
-    entry.done = (before?.done ?? Promise.resolve()).then(() =>
-      this.run(shard, abort.signal, (wake) => {
-        entry.wake = wake
-      }),
-    )
+    const entry: RunningShard = { abort, wake: () => {}, done: Promise.resolve(), position: undefined }
+    entry.done = (before?.done ?? Promise.resolve()).then(() => this.run(shard, entry))
     this.running.set(shard, entry)
   }
 
@@ -69,6 +73,17 @@ export class Consumer {
   /** There is more to read in this shard. */
   acknowledged(shard: ShardId): void {
     this.running.get(shard)?.wake()
+  }
+
+  /** Offsets of the shards of this node that it has not come to yet. */
+  get lag(): number {
+    let lag = 0
+    for (const [shard, { position, abort }] of this.running) {
+      if (position === undefined || abort.signal.aborted) continue
+      const end = this.world.plane.segments(shard)?.at(-1)?.last ?? 0
+      lag += Math.max(0, end - position)
+    }
+    return lag
   }
 
   async stop(): Promise<void> {
@@ -87,8 +102,12 @@ export class Consumer {
     return (await this.asking).get(shard) ?? 0
   }
 
-  private async run(shard: ShardId, signal: AbortSignal, setWake: (wake: () => void) => void): Promise<void> {
+  private async run(shard: ShardId, entry: RunningShard): Promise<void> {
     const { plane, journal } = this.world
+    const { signal } = entry.abort
+    const setWake = (wake: () => void): void => {
+      entry.wake = wake
+    }
     const epoch = plane.epochOf(shard)
     if (epoch === undefined || signal.aborted) return
     let position: number | undefined
@@ -116,6 +135,7 @@ export class Consumer {
         if (page.scannedTo > position && page.events.length > 0)
           await journal.commitPositions(lease, [{ group: this.group, shard, epoch, offset: page.scannedTo }])
         position = Math.max(position, page.scannedTo)
+        entry.position = position
         failures = 0
         const last = segments.at(-1)?.last ?? 0
         if (position >= last)
@@ -123,6 +143,7 @@ export class Consumer {
       } catch (error) {
         if (signal.aborted) return
         failures++
+        this.failures++
         this.world.note('warn', 'consumer.failed', {
           group: this.group,
           shard,

@@ -12,6 +12,7 @@ import type { Command, NodeEffect, NodeInput, NodeOptions } from '../core/node/n
 import type { SealFound, SealWanted } from '../core/sharding/holder.js'
 import type { Seals, ShardMap } from '../core/sharding/shard-map.js'
 import type { TransportKeys } from '../ports/transport.js'
+import type { OperationFigures } from './metrics/operation-meter.js'
 
 export interface MemberSnapshot {
   readonly record: MemberRecord
@@ -36,6 +37,19 @@ export interface StoreHealthView {
   readonly detail: string
 }
 
+/** What the control plane counts, since its start. */
+export interface ControlFigures {
+  readonly store: readonly OperationFigures[]
+  readonly datagrams: {
+    readonly sent: number
+    readonly received: number
+    readonly refused: number
+    readonly dropped: number
+    readonly sentBytes: number
+    readonly receivedBytes: number
+  }
+}
+
 export type ControlToMain =
   | {
       readonly type: 'opened'
@@ -52,6 +66,7 @@ export type ControlToMain =
       readonly strategy: Strategy
       readonly store: StoreHealthView
       readonly health: number
+      readonly figures: ControlFigures
     }
   | {
       readonly type: 'routing'

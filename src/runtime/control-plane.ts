@@ -418,6 +418,7 @@ export class ControlPlane {
       strategy: machine.agents.strategy,
       store: { driver: info.driver, identity: info.identity, ...this.link.health },
       health: machine.membership.health,
+      figures: { store: this.link.meter.figures(), datagrams: this.drivers.datagrams.stats() },
     })
   }
 

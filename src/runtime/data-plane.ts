@@ -43,6 +43,9 @@ export interface DataPlaneWorld {
   shardOpened(shard: ShardId): void
   shardGone(shard: ShardId, epoch: Epoch): void
   count(outcome: 'accepted' | 'duplicate' | 'rejected', events: number): void
+  countRejected(code: string): void
+  /** From hearing that a shard is ours to serving it. */
+  observeTakeover(seconds: number): void
   countForward(outcome: 'ok' | 'unknown' | 'unreachable'): void
   observeAppend(seconds: number): void
   note(level: 'info' | 'warn' | 'error', event: string, fields: Record<string, unknown>): void
@@ -72,6 +75,8 @@ export class DataPlane {
   private readonly world: DataPlaneWorld
   private readonly opened = new Map<ShardId, OpenShard>()
   private map: ShardMap = []
+  /** Shards assigned to this node and not open yet: since when, and under which epoch. */
+  private readonly awaited = new Map<ShardId, { readonly epoch: Epoch; readonly sinceMs: number }>()
   private lease: LeaseId | null = null
   private journalOpening: Promise<void> = Promise.resolve()
   private wakeTimer: NodeJS.Timeout | undefined
@@ -120,12 +125,22 @@ export class DataPlane {
   // --- what control says ------------------------------------------------------------------------------------------
 
   routing(map: ShardMap): void {
+    this.noteAssigned(map)
     this.map = map
     // What waits for an owner that no longer is one need not wait for its answer: ids make a second try safe.
     for (const { to, shards, abort } of this.forwards) {
       for (const shard of shards) if (map[shard]?.nodeId !== to) abort.abort()
     }
     this.publisher.routesChanged()
+  }
+
+  private noteAssigned(map: ShardMap): void {
+    const nowMs = monotonicMs()
+    map.forEach(({ nodeId, epoch }, shard) => {
+      if (nodeId !== this.world.nodeId) this.awaited.delete(shard)
+      else if (this.opened.get(shard)?.epoch !== epoch && this.awaited.get(shard)?.epoch !== epoch)
+        this.awaited.set(shard, { epoch, sinceMs: nowMs })
+    })
   }
 
   /** Shards wait for it. A journal that is away is asked again for as long as the lease is ours. */
@@ -196,6 +211,9 @@ export class DataPlane {
       sealedTo,
       ids.map((r) => ({ event: r, offset: r.offset, atMs: r.atMs })),
     )
+    const awaited = this.awaited.get(shard)
+    this.awaited.delete(shard)
+    if (awaited?.epoch === epoch) this.world.observeTakeover((monotonicMs() - awaited.sinceMs) / 1_000)
     this.world.shardOpened(shard)
     this.publisher.routesChanged()
   }
@@ -481,7 +499,10 @@ export class DataPlane {
 
   private tally(outcomes: readonly EventOutcome[]): void {
     const counts = { accepted: 0, duplicate: 0, rejected: 0 }
-    for (const o of outcomes) if (o.status !== 'retry') counts[o.status]++
+    for (const o of outcomes) {
+      if (o.status !== 'retry') counts[o.status]++
+      if (o.status === 'rejected') this.world.countRejected(o.code)
+    }
     for (const status of ['accepted', 'duplicate', 'rejected'] as const)
       if (counts[status] > 0) this.world.count(status, counts[status])
   }

@@ -44,6 +44,8 @@ export class Fabric {
   readonly region: string
   readonly clock: HlcKeeper
   readonly log: FabricWorld['log']
+  /** One-way frames that were not queued, since the start. */
+  readonly dropped = { full: 0, closed: 0 }
   private readonly mesh: FrameTransport
   private readonly roster: Roster
   private readonly handlers: (Handler | undefined)[] = []
@@ -94,7 +96,9 @@ export class Fabric {
   /** One way, in order, at most once; see {@link FrameTransport.send}. `closed` as well for a node that is no peer now. */
   send(nodeId: NodeId, type: number, body: Uint8Array): 'queued' | 'full' | 'closed' {
     const peer = this.byId.get(nodeId)
-    return peer === undefined ? 'closed' : this.mesh.send(peer.address, type, body)
+    const outcome = peer === undefined ? 'closed' : this.mesh.send(peer.address, type, body)
+    if (outcome !== 'queued') this.dropped[outcome]++
+    return outcome
   }
 
   /** See {@link FrameTransport.request}; `peer_unreachable` as well for a node that is no peer now. */

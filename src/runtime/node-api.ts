@@ -17,6 +17,7 @@ export type * from './rooms/api-types.js'
 export type * from './services/api-types.js'
 
 import type { ErrorCode } from '../core/kernel/error.js'
+import type { HistogramFigures } from '../core/kernel/histogram.js'
 import type { Coordinate } from '../core/membership/coordinates.js'
 import type { Evidence, Lifecycle, MemberStatus, Role } from '../core/membership/member.js'
 import type { ConfigApi } from './cluster-config/api-types.js'
@@ -103,6 +104,10 @@ export interface PeerView {
   readonly missedProbes: number
   readonly receivedBytes: number
   readonly sentBytes: number
+  readonly receivedFrames: number
+  readonly sentFrames: number
+  /** That wait to be sent. */
+  readonly queuedBytes: number
   readonly rttMs: number
   readonly isConnected: boolean
   readonly attemptCount: number
@@ -328,10 +333,17 @@ export interface AuditPage {
   readonly incomplete: readonly { readonly nodeId: NodeId; readonly error: string }[]
 }
 
+/** One value of a metric, or one histogram: observations per bucket, not added up, and their sum. */
+export type MetricSample =
+  | { readonly labels?: Readonly<Record<string, string>>; readonly value: number }
+  | ({ readonly labels?: Readonly<Record<string, string>> } & HistogramFigures)
+
 export interface Metrics {
-  /** Prometheus text of this process's instruments. */
+  /** Prometheus text of this process's instruments; `docs/METRICS.md` lists them. */
   text(): Promise<string>
   readonly contentType: string
+  /** For who counts outside of the runtime, as HTTP does: `read` gives the values of a metric of the table. The last reader of a name counts. */
+  collect(name: string, read: () => Iterable<MetricSample>): void
 }
 
 export interface SkeinNode extends AsyncDisposable, SpawnApi {

@@ -2,6 +2,7 @@
 import { randomBytes } from 'node:crypto'
 import type { AgentAlarm } from '../core/agents/audit.js'
 import { type Address, asBootId, asEpoch } from '../core/kernel/brand.js'
+import { settingsName } from '../core/kernel/config-document.js'
 import { SkeinError } from '../core/kernel/error.js'
 import { NoteLimiter } from '../core/kernel/note-limiter.js'
 import { registrationPrefix } from '../core/kernel/registration.js'
@@ -35,6 +36,7 @@ import { Knock } from './knock.js'
 import { Leadership } from './leadership.js'
 import { Maps } from './maps/maps.js'
 import { meshFrames, pack, unpack } from './mesh-frames.js'
+import { timedJournal } from './metrics/timed-journal.js'
 import { Mirror } from './mirror.js'
 import type {
   ClusterStatus,
@@ -54,6 +56,7 @@ import type {
 import { Operations } from './operations.js'
 import { Ownership } from './ownership.js'
 import { pause } from './pause.js'
+import { presets } from './presets.js'
 import { Processing, type ShardListener } from './processing/processing.js'
 import { publishChecked, settled } from './publishing.js'
 import { RegistryLink } from './registry-link.js'
@@ -85,7 +88,10 @@ export interface NodeParts {
   readonly version: string
   readonly shared: SharedState
   readonly journal: Journal
-  readonly mesh: FrameTransport
+  readonly mesh: FrameTransport & {
+    /** Connections that proved nothing, and those that a limit turned away, since the start. */
+    strangers(): { readonly failed: number; readonly turnedAway: number }
+  }
   readonly clock: HlcKeeper
   readonly auditLog: AuditLog
   readonly link: ControlLink
@@ -134,6 +140,9 @@ export class RunningNode implements SkeinNode {
   private readonly ownership: Ownership
   private readonly instruments: Instruments
   private readonly consumers = new Set<ShardListener>()
+  /** Those of them that are no processors. */
+  private readonly readers = new Set<Consumer>()
+  private readonly journal: Journal
   private readonly processing: Processing
   private readonly streams = new Set<string>()
   private formatLevel = 1
@@ -217,18 +226,14 @@ export class RunningNode implements SkeinNode {
     this.leadership = new Leadership(parts.shared, (error) =>
       parts.log('error', 'leader.task_failed', { detail: String(error) }),
     )
-    this.instruments = new Instruments({
-      status: () => this.status(),
-      members: () => this.roster.list(),
-      peers: () => this.peers(),
-      mirrors: () => this.mirrors,
-      version: parts.version,
-    })
+    this.instruments = this.makeInstruments()
+    const journal = timedJournal(parts.journal, this.instruments.journal)
+    this.journal = journal
     this.tails = new Tails({ mesh: parts.mesh, peers: () => this.roster.reachable() })
     this.plane = new DataPlane({
       nodeId: parts.nodeId,
       shared: parts.shared,
-      journal: parts.journal,
+      journal,
       mesh: parts.mesh,
       clock: parts.clock,
       peerAddress: (id) => this.roster.peerAddress(id),
@@ -244,6 +249,7 @@ export class RunningNode implements SkeinNode {
             for (const c of this.consumers) c.acknowledged(shard)
       },
       shardOpened: (shard) => {
+        this.instruments.counts.shardsOpened++
         const epoch = this.plane.epochOf(shard)
         const lease = this.plane.currentLease()
         if (epoch !== undefined && lease !== null) this.ownership.opened(shard, epoch, lease)
@@ -251,18 +257,21 @@ export class RunningNode implements SkeinNode {
         for (const c of this.consumers) c.opened(shard)
       },
       shardGone: (shard, epoch) => {
+        this.instruments.counts.shardsClosed++
         this.ownership.closed(shard, epoch)
         this.roomsHere.owner.closed(shard)
         for (const c of this.consumers) c.gone(shard)
       },
       count: (outcome, events) => this.instruments.countEvents(outcome, events),
+      countRejected: (code) => this.instruments.countRejected(code),
       countForward: (outcome) => this.instruments.countForward(outcome),
-      observeAppend: (seconds) => this.instruments.observeAppend(seconds),
+      observeAppend: (seconds) => this.instruments.append.observe(seconds),
+      observeTakeover: (seconds) => this.instruments.takeover.observe(seconds),
       note: (level, event, fields) => parts.log(level, event, fields),
     })
     this.reader = new EventReader({
       plane: this.plane,
-      journal: parts.journal,
+      journal,
       mesh: parts.mesh,
       peerAddress: (id) => this.roster.peerAddress(id),
       seals: (shards) => parts.link.call('seals', shards),
@@ -287,7 +296,7 @@ export class RunningNode implements SkeinNode {
       region: parts.config.region,
       allowExec: parts.config.allowExec,
       link: parts.link,
-      journal: parts.journal,
+      journal,
       currentLease: () => this.plane.currentLease(),
       leaseDeadlineMs: () => parts.shared.leaseDeadlineMs,
       node: (id) => this.roster.get(id),
@@ -300,13 +309,14 @@ export class RunningNode implements SkeinNode {
       publish: async (stream, event, fence) =>
         settled(await this.publishMany([{ ...event, stream }], undefined, fence)),
       makeProcesses: parts.makeProcesses,
+      tracing: parts.tracing,
       log: parts.log,
     })
     this.processing = new Processing({
       fabric: this.fabric,
       rows: this.rows,
       plane: this.plane,
-      journal: parts.journal,
+      journal,
       pause,
       note: parts.log,
       runningMax: config.maxSpawned,
@@ -352,6 +362,44 @@ export class RunningNode implements SkeinNode {
         })),
       httpAddress: () => self()?.httpAddress ?? '',
       isDraining: () => this.stopping !== undefined || self()?.status === 'draining',
+    })
+  }
+
+  private makeInstruments(): Instruments {
+    const { parts, roster, fabric } = this
+    return new Instruments({
+      version: parts.version,
+      leaseTtlMs: presets[parts.config.preset].lease.ttlMs,
+      runningMax: parts.config.maxSpawned,
+      loopResolutionMs,
+      status: () => this.status(),
+      members: () => roster.list(),
+      peers: () => this.peers(),
+      shards: () => this.cluster.shards(),
+      membershipHealth: () => roster.health,
+      control: () => roster.figures,
+      journalBytes: () => this.journalHealth.bytes,
+      eventsWaiting: () => this.plane.publisher.waitingCount,
+      eventsUnconfirmed: () => this.plane.writer.unconfirmedEvents,
+      tails: () => this.tails,
+      consumers: () => [...this.readers],
+      mirrors: () => this.mirrors,
+      dropped: () => fabric.dropped,
+      strangers: () => parts.mesh.strangers(),
+      clockRefused: () => parts.clock.refusedCount,
+      config: () => ({
+        version: this.config.get(settingsName)?.version ?? 0,
+        documents: this.config.list().length,
+      }),
+      operationsRunning: () => this.operations.list().filter((o) => o.state === 'running').length,
+      agents: (isLeader) => this.running.figures(isLeader),
+      services: () => this.offered.figures(),
+      registrySize: (kind) => this.rows.registry.size(kind),
+      namesHeld: () => this.named.held,
+      processing: () => this.processing.figures(),
+      rooms: () => this.roomsHere.figures(),
+      maps: () => ({ ...this.replicated.api.stats(), ...this.replicated.size() }),
+      hasPeers: () => fabric.peers.length > 0,
     })
   }
 
@@ -457,14 +505,14 @@ export class RunningNode implements SkeinNode {
   private ownershipAlarm(alarm: Alarm | AgentAlarm): void {
     const fields = { ...alarm }
     this.parts.log('error', 'ownership.alarm', fields)
-    this.instruments.countFeed('ownership.alarm')
+    this.instruments.countFeed('ownership.alarm', fields)
     this.feed.push({ atMs: Date.now(), nodeId: this.parts.nodeId, event: 'ownership.alarm', fields })
   }
 
   private retentionOf(): Retention {
-    const { journal, link, log } = this.parts
+    const { link, log } = this.parts
     return new Retention({
-      journal,
+      journal: this.journal,
       policy: () => ({
         ageMsMax: this.config.settings.retentionHours * 3_600_000,
         streamBytesMax: this.config.settings.retentionStreamMib * 1_048_576,
@@ -544,7 +592,7 @@ export class RunningNode implements SkeinNode {
         this.config.update(message.documents)
         break
       case 'feed':
-        this.instruments.countFeed(message.event)
+        this.instruments.countFeed(message.event, message.fields)
         this.feed.push({
           atMs: message.atMs,
           nodeId: this.parts.nodeId,
@@ -698,6 +746,9 @@ export class RunningNode implements SkeinNode {
           missedProbes: v.missedProbes,
           receivedBytes: s?.receivedBytes ?? 0,
           sentBytes: s?.sentBytes ?? 0,
+          receivedFrames: s?.receivedFrames ?? 0,
+          sentFrames: s?.sentFrames ?? 0,
+          queuedBytes: s?.queuedBytes ?? 0,
           rttMs: v.rttMs,
           isConnected: s?.connected ?? false,
           attemptCount: s?.attemptCount ?? 0,
@@ -796,16 +847,20 @@ export class RunningNode implements SkeinNode {
     tail: (filter, onEvent, onLagged) => this.tails.listen(filter, onEvent, onLagged ?? (() => {})),
     consume: (stream, handler, options: ConsumeOptions = {}) => {
       const { plane } = this
+      const { tracing, log } = this.parts
       const consumer = new Consumer(
-        { plane, journal: this.parts.journal, pause, note: this.parts.log },
+        { plane, journal: this.journal, pause, note: log },
         stream,
-        handler,
+        (batch, context) =>
+          tracing.within('process', 'consumer', messagingOf(batch), () => handler(batch, context)),
         options,
       )
       this.consumers.add(consumer)
+      this.readers.add(consumer)
       return {
         stop: async () => {
           this.consumers.delete(consumer)
+          this.readers.delete(consumer)
           await consumer.stop()
         },
       }
@@ -831,8 +886,10 @@ export class RunningNode implements SkeinNode {
     fence?: AgentFence,
   ): Promise<readonly PublishResult[]> {
     if (this.isShut) throw new SkeinError('closed', 'the node is stopping', { retryable: true })
-    return publishChecked(inputs, newEventId, (events) =>
-      this.plane.publish(fence === undefined ? events : events.map((e) => ({ ...e, fence })), timeoutMs),
+    return this.parts.tracing.within('publish', 'producer', messagingOf(inputs), () =>
+      publishChecked(inputs, newEventId, (events) =>
+        this.plane.publish(fence === undefined ? events : events.map((e) => ({ ...e, fence })), timeoutMs),
+      ),
     )
   }
 
@@ -1054,6 +1111,15 @@ export class RunningNode implements SkeinNode {
     this.parts.link.close()
     this.instruments.close()
     this.finish(error === undefined ? { reason } : { reason, error })
+  }
+}
+
+/** Of a span, as OpenTelemetry names it. */
+function messagingOf(events: readonly { readonly stream: string }[]): Record<string, string | number> {
+  return {
+    'messaging.system': 'skein',
+    'messaging.destination.name': events[0]?.stream ?? '',
+    'messaging.batch.message_count': events.length,
   }
 }
 

@@ -11,7 +11,7 @@ import {
   memberCandidate,
   RoundTrips,
 } from '../core/node/candidates.js'
-import type { ControlToMain, MemberSnapshot, StoreHealthView } from './control-messages.js'
+import type { ControlFigures, ControlToMain, MemberSnapshot, StoreHealthView } from './control-messages.js'
 import { monotonicMs } from './host-clock.js'
 import type { LeaderView, NodeView } from './node-api.js'
 import { externalView, memberView } from './views.js'
@@ -32,6 +32,8 @@ export class Roster {
   leader: LeaderFact | null = null
   store: StoreHealthView = { driver: '', identity: '', ok: false, detail: 'not open yet' }
   health = 0
+  /** What the control plane counts, as it last said. */
+  figures: ControlFigures | undefined
   strategy: Strategy = defaultStrategy
   private capacityLost = false
   private readonly roundTrips: RoundTrips
@@ -48,6 +50,7 @@ export class Roster {
     this.externals = new Map(message.externals.map((e) => [e.record.id, e]))
     this.store = message.store
     this.health = message.health
+    this.figures = message.figures
     this.capacityLost = message.capacityLost
     this.strategy = message.strategy
     for (const monitor of [...this.monitors]) this.check(monitor)

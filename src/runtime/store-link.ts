@@ -16,6 +16,8 @@ import type {
 } from '../core/kernel/store-types.js'
 import type { Store } from '../ports/store.js'
 import { monotonicMs } from './host-clock.js'
+import { type StoreOperation, storeOperations } from './metrics/engine-metrics.js'
+import { OperationMeter } from './metrics/operation-meter.js'
 import { pause } from './pause.js'
 
 /** Answers of the store that are older than this do not count as a sign of life, ms. */
@@ -30,6 +32,7 @@ export interface StoreLinkEvents {
 }
 
 export class StoreLink {
+  readonly meter = new OperationMeter<StoreOperation>(storeOperations)
   private readonly store: Store
   private readonly prefix: string
   private readonly events: StoreLinkEvents
@@ -71,18 +74,19 @@ export class StoreLink {
   private async carryOut(request: StoreRequest, options: { timeoutMs: number }): Promise<StoreReply> {
     switch (request.op) {
       case 'lease_grant': {
-        const { id, ttlMs } = await this.store.leaseGrant(request.ttlMs, options)
+        const granted = this.meter.timed(request.op, () => this.store.leaseGrant(request.ttlMs, options))
+        const { id, ttlMs } = await granted
         return { ok: true, op: 'lease_grant', lease: id, ttlMs }
       }
       case 'lease_keep_alive': {
-        const { ttlMs } = await this.store.leaseKeepAlive(request.lease, {
-          ...options,
-          unlessKey: this.prefix + request.unlessKey,
-        })
+        const unlessKey = this.prefix + request.unlessKey
+        const { ttlMs } = await this.meter.timed(request.op, () =>
+          this.store.leaseKeepAlive(request.lease, { ...options, unlessKey }),
+        )
         return { ok: true, op: 'lease_keep_alive', ttlMs }
       }
       case 'lease_revoke':
-        await this.store.leaseRevoke(request.lease, options)
+        await this.meter.timed(request.op, () => this.store.leaseRevoke(request.lease, options))
         return { ok: true, op: 'lease_revoke' }
       case 'txn':
         return { ok: true, op: 'txn', result: await this.transact(request.txn) }
@@ -91,14 +95,12 @@ export class StoreLink {
 
   /** Throws what the store throws. */
   async transact(txn: Transaction): Promise<TransactionResult> {
-    const result = await this.store.txn(
-      {
-        if: (txn.if ?? []).map((c) => this.outCompare(c)),
-        then: (txn.then ?? []).map((o) => this.outOp(o)),
-        else: (txn.else ?? []).map((o) => this.outOp(o)),
-      },
-      { timeoutMs: callTimeoutMs },
-    )
+    const ours: Transaction = {
+      if: (txn.if ?? []).map((c) => this.outCompare(c)),
+      then: (txn.then ?? []).map((o) => this.outOp(o)),
+      else: (txn.else ?? []).map((o) => this.outOp(o)),
+    }
+    const result = await this.meter.timed('txn', () => this.store.txn(ours, { timeoutMs: callTimeoutMs }))
     return { ...result, results: result.results.map((r) => this.inResult(r)) }
   }
 
@@ -139,10 +141,9 @@ export class StoreLink {
 
   /** More than a page may change while we list: pages are only joined when they come from one revision. */
   private async listAll(prefix: string): Promise<{ kvs: KeyValue[]; rev: bigint }> {
-    const { kvs, rev, more } = await this.store.list(this.prefix + prefix, {
-      limit: 100_000,
-      timeoutMs: callTimeoutMs * 2,
-    })
+    const options = { limit: 100_000, timeoutMs: callTimeoutMs * 2 }
+    const listed = this.meter.timed('list', () => this.store.list(this.prefix + prefix, options))
+    const { kvs, rev, more } = await listed
     if (more) throw new Error(`more than 100000 keys under ${this.prefix}`)
     return { kvs: kvs.map((kv) => this.inKv(kv)), rev }
   }

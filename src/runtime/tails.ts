@@ -37,6 +37,8 @@ export class Tails {
   private readonly listeners = new Set<Listener>()
   private readonly remote = new Map<NodeId, RemoteListener>()
   private timer: NodeJS.Timeout | undefined
+  /** Events that could not be sent to listeners elsewhere, since the start. */
+  missed = 0
 
   constructor(world: TailWorld) {
     this.world = world
@@ -57,6 +59,10 @@ export class Tails {
       this.listeners.delete(listener)
       if (this.listeners.size === 0) this.close()
     }
+  }
+
+  get listenerCount(): number {
+    return this.listeners.size
   }
 
   /** Events acknowledged on this node. */
@@ -110,7 +116,10 @@ export class Tails {
       )
       const sent = this.world.mesh.send(remote.address, meshFrames.tailEvents, pack([remote.missed, rows]))
       if (sent === 'queued') remote.missed = 0
-      else remote.missed += part.length
+      else {
+        remote.missed += part.length
+        this.missed += part.length
+      }
     }
   }
 

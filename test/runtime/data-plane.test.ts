@@ -37,6 +37,8 @@ function makePlane(isFenced: DataPlaneWorld['isFenced'] = () => false) {
     shardGone: () => undefined,
     shardClosed: () => undefined,
     count: () => undefined,
+    countRejected: () => undefined,
+    observeTakeover: () => undefined,
     observeAppend: () => undefined,
     note: (_, event, fields) => void notes.push(`${event} ${String(fields.code)}`),
   }

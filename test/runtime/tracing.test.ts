@@ -4,6 +4,7 @@ import { AsyncLocalStorageContextManager } from '@opentelemetry/context-async-ho
 import { W3CTraceContextPropagator } from '@opentelemetry/core'
 import { BasicTracerProvider, InMemorySpanExporter, SimpleSpanProcessor } from '@opentelemetry/sdk-trace-base'
 import { afterAll, beforeAll, describe, expect, it } from 'vitest'
+import { defineAgent } from '../../src/index.js'
 import { eventually, startThree, type ThreeNodes } from './three-nodes.js'
 
 describe('with OpenTelemetry installed', () => {
@@ -59,5 +60,39 @@ describe('with OpenTelemetry installed', () => {
     })
     expect(of('inner.work').parentSpanContext?.spanId).toBe(of('outer.ask').spanContext().spanId)
     expect(of('outer.fail').status.code).toBe(SpanStatusCode.ERROR)
+  })
+
+  it('publishing, consuming and calls to agents have spans of their own', async () => {
+    const [n1, n2, n3] = three.nodes
+    spans.reset()
+    const Greeter = defineAgent('greeter', { state: {}, on: { greet: (_, who: string) => `hello ${who}` } })
+    for (const node of three.nodes) node.agents.define(Greeter)
+    await n1.agents.place(Greeter, 'g')
+    const seen: (string | undefined)[] = []
+    const consumers = three.nodes.map((n) =>
+      n.events.consume('traced', () => void seen.push(trace.getActiveSpan()?.spanContext().spanId)),
+    )
+    const root = trace.getTracer('test').startSpan('root')
+    await context.with(trace.setSpan(context.active(), root), async () => {
+      await n2.events.publish('traced', { key: 'k', payload: 1 })
+      await n3.agents.get(Greeter, 'g').greet('you')
+    })
+    root.end()
+    const found = (name: string) => spans.getFinishedSpans().find((s) => s.name === name)
+    await eventually(() => found('process') !== undefined, 'the event to be consumed')
+    await Promise.all(consumers.map((c) => c.stop()))
+    const rootId = root.spanContext().spanId
+    expect(found('publish')).toMatchObject({
+      kind: SpanKind.PRODUCER,
+      parentSpanContext: { spanId: rootId },
+      attributes: { 'messaging.destination.name': 'traced', 'messaging.batch.message_count': 1 },
+    })
+    expect(found('process')?.kind).toBe(SpanKind.CONSUMER)
+    expect(seen).toEqual([found('process')?.spanContext().spanId])
+    expect(found('agent.greet')).toMatchObject({
+      kind: SpanKind.CLIENT,
+      parentSpanContext: { spanId: rootId },
+      attributes: { 'skein.agent': 'g' },
+    })
   })
 })

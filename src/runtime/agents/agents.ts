@@ -28,6 +28,7 @@ import type { ControlToMain } from '../control-messages.js'
 import { monotonicMs } from '../host-clock.js'
 import { pack, unpack } from '../mesh-frames.js'
 import type { NodeView } from '../node-api.js'
+import type { Tracing } from '../services/tracing.js'
 import type {
   AgentInput,
   AgentsApi,
@@ -48,7 +49,7 @@ import { packData, unpackData } from './packing.js'
 import type { LocalAgent } from './run.js'
 import { AgentRunner } from './runner.js'
 import { specOf } from './spec.js'
-import { agentView } from './views.js'
+import { agentView, stateOf } from './views.js'
 
 const callTimeoutMs = 10_000
 const placeTimeoutMs = 5_000
@@ -59,6 +60,12 @@ const movesMaxDefault = 100
 
 export const agentFrames = { call: 8, ask: 9, state: 10 } as const
 
+export interface AgentFigures {
+  readonly states: ReadonlyMap<string, number>
+  readonly waitingCalls: number
+  readonly restarts: number
+}
+
 export interface AgentsWorld {
   readonly nodeId: NodeId
   readonly bootId: string
@@ -67,6 +74,7 @@ export interface AgentsWorld {
   readonly allowExec: boolean
   readonly link: ControlLink
   readonly journal: Pick<Journal, 'saveCheckpoints' | 'readCheckpoint' | 'forgetCheckpoint'>
+  readonly tracing: Tracing
   currentLease(): LeaseId | null
   /** Monotonic, ms: until when the lease holds for us. */
   leaseDeadlineMs(): number
@@ -453,7 +461,12 @@ export class Agents {
     fence?: AgentFence,
   ): Promise<unknown> {
     this.checkOpen()
-    const result = await this.caller.call(name, method, packData(args, 'the arguments'), timeoutMs, fence)
+    const result = await this.world.tracing.within(
+      `agent.${method}`,
+      'client',
+      { 'rpc.system': 'skein', 'rpc.method': method, 'skein.agent': name },
+      () => this.caller.call(name, method, packData(args, 'the arguments'), timeoutMs, fence),
+    )
     return unpackData(result, 'the result')
   }
 
@@ -549,6 +562,35 @@ export class Agents {
           load: loadOf(candidate),
         })),
     }
+  }
+
+  /** Agents by state: those that this node runs, and, told by the leader alone, those that no node runs. */
+  figures(isLeader: boolean): AgentFigures {
+    const { nodeId } = this.world
+    const locals = new Map(this.runner.all())
+    const nodes = new Map<NodeId, NodeView | undefined>()
+    const node = (id: NodeId): NodeView | undefined => {
+      if (!nodes.has(id)) nodes.set(id, this.world.node(id))
+      return nodes.get(id)
+    }
+    const states = new Map<string, number>()
+    for (const entry of this.directory.values()) {
+      if (entry.spec === undefined) continue
+      const runsAt = isActive(entry) ? entry.at.nodeId : undefined
+      const owner = runsAt === undefined ? undefined : node(runsAt)
+      const isToldThere = owner !== undefined && owner.kind === 'node' && owner.status !== 'offline'
+      if (runsAt !== nodeId && (isToldThere || !isLeader)) continue
+      const local = locals.get(entry.name)
+      const { state } = stateOf(entry, { node }, local?.epoch === entry.at?.epoch ? local : undefined)
+      states.set(state, (states.get(state) ?? 0) + 1)
+    }
+    let waitingCalls = 0
+    let restarts = 0
+    for (const local of locals.values()) {
+      waitingCalls += local.waitingCalls
+      restarts += local.restarts
+    }
+    return { states, waitingCalls, restarts }
   }
 
   /** Of agents on that node that nobody else could take: what a drain waits for. */

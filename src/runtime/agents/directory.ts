@@ -30,6 +30,11 @@ export class AgentDirectory {
     return [...this.entries.values()].sort((a, b) => (a.name < b.name ? -1 : 1))
   }
 
+  /** In no order. */
+  values(): IterableIterator<AgentEntry> {
+    return this.entries.values()
+  }
+
   get size(): number {
     return this.entries.size
   }

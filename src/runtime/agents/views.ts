@@ -46,9 +46,9 @@ export function agentView(entry: AgentEntry, world: ViewWorld): AgentView {
   }
 }
 
-function stateOf(
+export function stateOf(
   entry: AgentEntry,
-  world: ViewWorld,
+  world: Pick<ViewWorld, 'node'>,
   local: LocalAgent | undefined,
 ): { readonly state: AgentState; readonly detail: string } {
   const { spec, at } = entry

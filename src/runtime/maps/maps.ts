@@ -97,6 +97,18 @@ export class Maps {
     }),
   }
 
+  /** Over all maps. */
+  size(): { readonly keys: number; readonly tombstones: number } {
+    let keys = 0
+    let tombstones = 0
+    for (const name of this.replica.slots.maps) {
+      const { live, gone } = this.replica.slots.sizeOf(name)
+      keys += live
+      tombstones += gone
+    }
+    return { keys, tombstones }
+  }
+
   /** The same object for the same name; throws `conflict` where it was opened with another `merge`. */
   map<V>(name: string, options: MapOptions<V> = {}): ReplicatedMap<V> {
     let map = this.open.get(name)

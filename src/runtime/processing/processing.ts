@@ -19,6 +19,7 @@ import type {
   SpawnApi,
   SpawnHandle,
   SpawnRef,
+  StreamLoad,
 } from './api-types.js'
 import { defineProcessor } from './definition.js'
 import * as frames from './frames.js'
@@ -54,6 +55,17 @@ export interface ProcessingWorld extends ShardWorld {
   epochOfShard(shard: ShardId): number
 }
 
+/** What is here now, and counts since the start. */
+export interface ProcessingFigures {
+  readonly running: number
+  readonly runningMax: number
+  readonly ends: Readonly<Record<'finished' | 'failed' | 'killed' | 'left', number>>
+  readonly streams: readonly StreamLoad[]
+  /** Events of the shards of this node. */
+  readonly processed: number
+  readonly processedByHelpers: number
+}
+
 type From = { readonly nodeId: NodeId; readonly bootId: string }
 
 /** Hears of shards that this node opens and loses, and of events acknowledged there. */
@@ -74,6 +86,9 @@ export class Processing implements ShardListener {
   private readonly self: From
   private loadTimer: NodeJS.Timeout | undefined
   private loadTold = 0
+  /** By streams that are processed here no more. */
+  private processedBefore = 0
+  private processedByHelpersBefore = 0
   private batchIds = 0
 
   constructor(world: ProcessingWorld) {
@@ -327,8 +342,10 @@ export class Processing implements ShardListener {
     this.owners.set(task.group, owner)
     return {
       stop: async () => {
-        if (this.owners.get(task.group) === owner) this.owners.delete(task.group)
+        const isOurs = this.owners.get(task.group) === owner
+        if (isOurs) this.owners.delete(task.group)
         await owner.stop()
+        if (isOurs) this.retire(owner)
       },
     }
   }
@@ -455,6 +472,28 @@ export class Processing implements ShardListener {
     if (owner === undefined)
       throw new SkeinError('fenced', `"${group}" is not processed on ${this.self.nodeId}`)
     return owner
+  }
+
+  // --- figures ------------------------------------------------------------------------------------------------------
+
+  figures(): ProcessingFigures {
+    const streams = [...this.owners.values()].map((o) => o.load())
+    const sum = (of: (load: StreamLoad) => number): number => streams.reduce((all, l) => all + of(l), 0)
+    return {
+      running: this.runs.running,
+      runningMax: this.world.runningMax,
+      ends: this.runs.ends,
+      streams,
+      processed: this.processedBefore + sum((l) => l.processed),
+      processedByHelpers: this.processedByHelpersBefore + sum((l) => l.processedByHelpers),
+    }
+  }
+
+  /** What it did stays counted. */
+  private retire(owner: StreamOwner): void {
+    const { processed, processedByHelpers } = owner.load()
+    this.processedBefore += processed
+    this.processedByHelpersBefore += processedByHelpers
   }
 
   // --- end ----------------------------------------------------------------------------------------------------------

@@ -88,6 +88,8 @@ export class Runs {
   private readonly world: RunsWorld
   /** Not ended yet. */
   private readonly runs = new Map<string, Run>()
+  /** How runs ended, since the start. */
+  readonly ends = { finished: 0, failed: 0, killed: 0, left: 0 }
   /** Whose code has not settled, ended or not: they use up the limits. */
   private readonly atWork = new Set<Run>()
   private readonly ended = new Map<string, Ended>()
@@ -266,6 +268,7 @@ export class Runs {
   private end(run: Run, outcome: Outcome): void {
     const { id } = run.ref
     if (!this.runs.delete(id)) return
+    this.ends[outcome.kind]++
     for (const timer of run.timers) clearTimeout(timer)
     for (const unlink of run.links) unlink()
     const bytes = outcome.kind === 'finished' ? (outcome.result?.length ?? 0) : 0

@@ -19,6 +19,8 @@ export interface ClientWorld {
   leave(client: Client, room: string): void
   broadcast(client: Client, room: string, data: unknown, options: BroadcastOptions): Promise<Broadcasted>
   gone(client: Client): void
+  /** It did not read for too long and is cut off. */
+  tooSlow(): void
 }
 
 /** It in one room. */
@@ -122,8 +124,9 @@ export class Client implements RoomClient {
 
   /** Every second: who has not read for long goes. */
   check(): void {
-    if (this.fullSinceMs > 0 && monotonicMs() - this.fullSinceMs > stuckMsMax)
-      this.end(closeCodes.tooSlow, `nothing was read for ${stuckMsMax / 1_000} s`)
+    if (this.fullSinceMs === 0 || monotonicMs() - this.fullSinceMs <= stuckMsMax) return
+    this.world.tooSlow()
+    this.end(closeCodes.tooSlow, `nothing was read for ${stuckMsMax / 1_000} s`)
   }
 
   end(code: number, reason: string): void {

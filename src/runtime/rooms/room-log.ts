@@ -28,6 +28,8 @@ export interface RoomLogWorld {
   /** Bounded over all rooms of the node. */
   read(room: string, after: number, limit: number): Promise<LogPage>
   deliver(message: Message): void
+  /** It was given to somebody who caught up. */
+  delivered(): void
   note(room: string, detail: string): void
 }
 
@@ -149,7 +151,10 @@ export class RoomLog {
     for (const { item } of messages) {
       if (item.position <= occupant.position) continue
       const isLeftOut = occupant.member !== null && item.except?.includes(occupant.member.session) === true
-      if (!isLeftOut && !occupant.take(item)) return false
+      if (!isLeftOut) {
+        if (!occupant.take(item)) return false
+        this.world.delivered()
+      }
       occupant.position = item.position
     }
     return true

@@ -16,16 +16,25 @@ export interface Occupant {
   take(message: Message): boolean
 }
 
+/** Messages, since the start of the node. */
+export interface DeliveryCounts {
+  delivered: number
+  /** A client was too slow for it, in a room without history. */
+  missed: number
+}
+
 export class Room {
   readonly name: string
   readonly log: RoomLog | undefined
+  private readonly counts: DeliveryCounts
   readonly occupants = new Set<Occupant>()
   clients = 0
   watchers = 0
 
-  constructor(name: string, log: RoomLog | undefined) {
+  constructor(name: string, log: RoomLog | undefined, counts: DeliveryCounts) {
     this.name = name
     this.log = log
+    this.counts = counts
   }
 
   add(occupant: Occupant): void {
@@ -47,8 +56,10 @@ export class Room {
       if (except !== null && occupant.member !== null && except.includes(occupant.member.session)) {
         if (position > 0) occupant.position = position
       } else if (occupant.take(message)) {
+        this.counts.delivered++
         if (position > 0) occupant.position = position
       } else if (position > 0) occupant.isLive = false
+      else this.counts.missed++
     }
   }
 }

@@ -75,6 +75,21 @@ export interface RoomsWorld {
   isDraining(): boolean
 }
 
+export interface RoomFigures {
+  readonly rooms: number
+  readonly clients: number
+  readonly clientPlaces: number
+  readonly programPlaces: number
+  /** Of the whole cluster, as this node knows it. */
+  readonly sessions: { readonly connected: number; readonly away: number }
+  readonly delivered: number
+  readonly missed: number
+  readonly slow: number
+  readonly plain: number
+  readonly kept: number
+  readonly reads: number
+}
+
 /** A program in a room. */
 class ProgramPlace implements Occupant {
   readonly member = null
@@ -109,6 +124,7 @@ export class Rooms {
   private readonly outbox: Outbox
   private readonly reads = new Turns(readsMax)
   private readonly unsaved = new Set<Client>()
+  private readonly counts = { delivered: 0, missed: 0, slow: 0, plain: 0, kept: 0, reads: 0 }
   private readonly timer: NodeJS.Timeout
   private saveTimer: NodeJS.Timeout | undefined
   private beats = 0
@@ -206,7 +222,7 @@ export class Rooms {
         retryable: true,
       })
     const log = this.hasHistory(name) ? this.logOf(name) : undefined
-    const room = new Room(name, log)
+    const room = new Room(name, log, this.counts)
     this.rooms.set(name, room)
     if (log !== undefined) this.following.add(log)
     return room
@@ -214,8 +230,11 @@ export class Rooms {
 
   private logOf(name: string): RoomLog {
     return new RoomLog(name, {
-      read: (room, after, limit) => this.reads.take(() => this.world.readKey(roomStream, room, after, limit)),
+      read: (room, after, limit) => this.readHistory(room, after, limit),
       deliver: (message) => this.rooms.get(name)?.deliver(message),
+      delivered: () => {
+        this.counts.delivered++
+      },
       note: (room, detail) => this.world.fabric.log('warn', 'rooms.read_failed', { room, detail }),
     })
   }
@@ -266,6 +285,7 @@ export class Rooms {
   }
 
   private sendNow(room: string, id: string, except: readonly string[] | null, inner: string): Broadcasted {
+    this.counts.plain++
     const text = messageText(room, id, Date.now(), undefined, inner)
     const { fabric, rows } = this.world
     let body: Uint8Array | undefined
@@ -279,6 +299,7 @@ export class Rooms {
   }
 
   private async store(sender: string, room: string, id: string, payload: unknown): Promise<Broadcasted> {
+    this.counts.kept++
     const event = { stream: roomStream, key: room, id: `${sender}:${id}`, type: 'message', payload }
     const { status, offset } = settled([await this.outbox.send(sender, event)])
     return { id, position: offset, status }
@@ -317,12 +338,36 @@ export class Rooms {
       throw new SkeinError('not_found', `room "${room}" has no history: see --room-history`, {
         details: { room },
       })
-    const page = await this.reads.take(() => this.world.readKey(roomStream, room, after, limit))
+    const page = await this.readHistory(room, after, limit)
     const messages = page.events.flatMap((event) => messageOfEvent(event)?.view ?? [])
     return {
       messages,
       incomplete: page.error ?? '',
       ...(page.end ? {} : { nextAfter: page.scannedTo }),
+    }
+  }
+
+  private readHistory(room: string, after: number, limit: number): Promise<LogPage> {
+    this.counts.reads++
+    return this.reads.take(() => this.world.readKey(roomStream, room, after, limit))
+  }
+
+  /** What is here now, and counts since the start. */
+  figures(): RoomFigures {
+    let clientPlaces = 0
+    let programPlaces = 0
+    for (const { clients, occupants } of this.rooms.values()) {
+      clientPlaces += clients
+      programPlaces += occupants.size - clients
+    }
+    const { size } = this.clients
+    return {
+      ...this.counts,
+      rooms: this.rooms.size,
+      clients: size,
+      clientPlaces,
+      programPlaces,
+      sessions: this.table.count(),
     }
   }
 
@@ -355,6 +400,9 @@ export class Rooms {
       broadcast: (_, room, data, options) =>
         this.broadcast({ name: session, from: { session, user } }, room, data, options),
       gone: (one) => this.gone(one),
+      tooSlow: () => {
+        this.counts.slow++
+      },
     })
     this.clients.set(session, client)
     const rooms = roomsOf(hello.rooms, record?.user === user ? record.rooms : [])

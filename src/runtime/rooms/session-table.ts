@@ -76,6 +76,12 @@ export class SessionTable {
     return [...this.latest.keys()].sort().flatMap((id) => this.view(id) ?? [])
   }
 
+  count(): { readonly connected: number; readonly away: number } {
+    let connected = 0
+    for (const { isConnected } of this.latest.values()) if (isConnected) connected++
+    return { connected, away: this.latest.size - connected }
+  }
+
   private heard(id: string, record: SessionRecord | undefined): void {
     if (record === undefined) return
     const { nodeId, isConnected } = record

@@ -2,7 +2,9 @@
 import { isSkeinError, SkeinError } from '../../core/kernel/error.js'
 import type { Fabric } from '../fabric.js'
 import { monotonicMs } from '../host-clock.js'
+import type { CallOutcome } from '../metrics/program-metrics.js'
 import type { CallOptions, StreamOptions } from './api-types.js'
+import { CallMeters, outcomeOf } from './call-meter.js'
 import { Incoming, Outgoing } from './flow.js'
 import type { Choice, Instance } from './instances.js'
 import { type Provider, timeoutMsMax } from './provider.js'
@@ -45,6 +47,7 @@ export class Caller {
   private readonly fabric: Fabric
   private readonly provider: Provider
   private readonly tracing: Tracing
+  readonly meters = new CallMeters()
   private readonly streams = new Map<number, ClientStream>()
   private lastId = 0
 
@@ -60,12 +63,41 @@ export class Caller {
     })
   }
 
-  async call(title: string, choose: Chooser, input: unknown, options: CallOptions): Promise<unknown> {
+  /** Counted under `service`. */
+  async call(
+    service: string,
+    title: string,
+    choose: Chooser,
+    input: unknown,
+    options: CallOptions,
+  ): Promise<unknown> {
     const timeoutMs = checkedTimeout(options.timeoutMs ?? callDefaults.timeoutMs, 1)
+    const startMs = monotonicMs()
+    const meter = this.meters.of(service)
+    meter.inFlight++
+    let outcome: CallOutcome = 'ok'
+    try {
+      return await this.tried(title, choose, input, options, startMs + timeoutMs)
+    } catch (error) {
+      outcome = outcomeOf(error)
+      throw error
+    } finally {
+      meter.inFlight--
+      meter.ended(outcome, monotonicMs() - startMs)
+    }
+  }
+
+  private async tried(
+    title: string,
+    choose: Chooser,
+    input: unknown,
+    options: CallOptions,
+    endMs: number,
+  ): Promise<unknown> {
     const terms: Terms = {
       title,
       input,
-      endMs: monotonicMs() + timeoutMs,
+      endMs,
       trace: this.traceOf(options),
       isIdempotent: options.idempotent,
     }

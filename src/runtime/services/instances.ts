@@ -110,6 +110,18 @@ export class Instances {
     return [...this.byService.keys()].sort().map((name) => this.view(name) as ServiceView)
   }
 
+  /** Circuits that are not closed. */
+  breakers(): { readonly open: number; readonly half_open: number } {
+    const nowMs = monotonicMs()
+    const counts = { open: 0, half_open: 0 }
+    for (const instances of this.byService.values())
+      for (const { breaker } of instances) {
+        const state = breaker.stateAt(nowMs)
+        if (state !== 'closed') counts[state]++
+      }
+    return counts
+  }
+
   view(service: string): ServiceView | undefined {
     const instances = this.byService.get(service)
     if (instances === undefined) return undefined

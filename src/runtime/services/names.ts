@@ -39,6 +39,8 @@ interface Own {
 }
 
 const storePrefix = 'names/'
+/** Under which calls of names are counted: names are many. No service can be called so. */
+const namesService = '(names)'
 const nameRule = /^[\w.:/-]{1,256}$/
 const methodsMax = 256
 /** Calls of one name at a time. */
@@ -53,6 +55,11 @@ export class Names {
   constructor(world: NamesWorld) {
     this.world = world
     world.rows.registry.onChange(nameKind, (key) => this.changed(key))
+  }
+
+  /** Names that this node holds. */
+  get held(): number {
+    return this.own.size
   }
 
   readonly api: NamesApi = {
@@ -317,6 +324,7 @@ class Ref implements NameRef {
     ...args: readonly unknown[]
   ): Promise<T> {
     return this.caller.call(
+      namesService,
       `${this.name}.${method}`,
       () => this.current(),
       [method, args],

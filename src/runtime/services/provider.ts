@@ -31,6 +31,8 @@ export class Provider {
   private readonly tracing: Tracing
   private readonly endpoints = new Map<number, Endpoint>()
   private nextSlot = 1
+  /** Calls that were not taken because too many were under way, since the start. */
+  refused = 0
   /** By the caller's boot, then by the caller's number. Those that end at once are never in here. */
   private readonly underWay = new Map<string, Map<number, RunningCall>>()
 
@@ -113,11 +115,13 @@ export class Provider {
         details: { node_id: nodeId },
       })
     const { gate, title } = endpoint
-    if (gate.running >= gate.max)
+    if (gate.running >= gate.max) {
+      this.refused++
       throw new SkeinError('overloaded', `${title}: ${gate.max} calls are under way on ${nodeId}`, {
         retryable: true,
         details: { node_id: nodeId },
       })
+    }
     gate.running++
     return endpoint
   }

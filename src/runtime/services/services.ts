@@ -12,6 +12,7 @@ import type {
   ServicesApi,
   StreamOptions,
 } from './api-types.js'
+import type { CallMeter } from './call-meter.js'
 import { Caller } from './caller.js'
 import { defineService, type MethodContract, type ServiceContract } from './contract.js'
 import { type Endpoint, Gate } from './endpoint.js'
@@ -37,6 +38,15 @@ export interface ServicesWorld {
   readonly rows: RegistryLink
   readonly candidates: () => readonly Candidate[]
   readonly tracing: Tracing
+}
+
+/** What is under way now, and counts since the start. */
+export interface ServiceFigures {
+  readonly calls: readonly (readonly [service: string, meter: CallMeter])[]
+  readonly asked: number
+  readonly served: number
+  readonly refused: number
+  readonly breakers: { readonly open: number; readonly half_open: number }
 }
 
 export class Services {
@@ -83,6 +93,19 @@ export class Services {
       }),
     ])
     clearTimeout(timer)
+  }
+
+  figures(): ServiceFigures {
+    let served = 0
+    for (const offers of this.offers.values()) for (const { gate } of offers) served += gate.running
+    const calls = [...this.caller.meters.all()]
+    return {
+      calls,
+      asked: calls.reduce((sum, [, { inFlight }]) => sum + inFlight, 0),
+      served,
+      refused: this.provider.refused,
+      breakers: this.instances.breakers(),
+    }
   }
 
   private provide(
@@ -168,6 +191,7 @@ export class Services {
     options: CallOptions,
   ): Promise<unknown> {
     return this.caller.call(
+      service,
       `${service}.${method}`,
       this.chooser(service, method, options, false),
       input,

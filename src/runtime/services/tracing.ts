@@ -1,6 +1,6 @@
 /**
  * W3C trace context, and OpenTelemetry where the program has it installed: calls carry the context of the active span, and a handler runs in a span
- * that is its child. Without it a trace travels all the same, from whoever gives one to whoever asks for it.
+ * that is its child; what publishes, consumes and asks agents has a span too. Without it a trace travels all the same, from whoever gives one to whoever asks for it.
  */
 import type { Context, Span, TextMapGetter, TextMapSetter } from '@opentelemetry/api'
 
@@ -42,6 +42,25 @@ export class Tracing {
     const { traceparent, tracestate } = carrier
     if (traceparent === undefined) return ''
     return tracestate === undefined ? traceparent : `${traceparent}\n${tracestate}`
+  }
+
+  /** Runs it in a span that is a child of the active one, where there is a tracer; the attributes are OpenTelemetry's for messaging or calls. */
+  within<T>(
+    title: string,
+    kind: 'producer' | 'consumer' | 'client',
+    attributes: Readonly<Record<string, string | number>>,
+    work: () => T,
+  ): T {
+    const { api } = this
+    if (api === undefined) return work()
+    const kinds = {
+      producer: api.SpanKind.PRODUCER,
+      consumer: api.SpanKind.CONSUMER,
+      client: api.SpanKind.CLIENT,
+    }
+    const parent = api.context.active()
+    const span = api.trace.getTracer('skein').startSpan(title, { kind: kinds[kind], attributes }, parent)
+    return inSpan(api, span, () => api.context.with(api.trace.setSpan(parent, span), work)) as T
   }
 
   /** Runs it, in a span of its own where there is a tracer. */
