@@ -3,11 +3,14 @@ import { readFileSync } from 'node:fs'
 import {
   Agent as HttpAgent,
   type IncomingHttpHeaders,
+  type IncomingMessage,
   type RequestOptions,
   request as requestHttp,
 } from 'node:http'
 import { Agent as HttpsAgent, request as requestHttps } from 'node:https'
 import { CliFailure, exitCodeOf, exitCodes } from './exit.js'
+import { namedBy, namedIn, namesIn } from './names.js'
+import { didYouMean } from './nearest.js'
 
 export interface ClientOptions {
   /** host:port or a URL. */
@@ -36,6 +39,8 @@ export interface Body {
 }
 
 const defaultTimeoutMs = 15_000
+/** For the list of what there is, when something is not there. */
+const namesTimeoutMs = 3_000
 const httpAgent = new HttpAgent({ keepAlive: true })
 const httpsAgents = new Map<string, HttpsAgent>()
 
@@ -67,10 +72,45 @@ export async function exchange(
   } catch (error) {
     if (error instanceof CliFailure) throw error
     if (signal.aborted) {
-      throw new CliFailure(exitCodes.timedOut, `${options.addr} did not answer within ${timeoutMs / 1_000} s`)
+      throw new CliFailure(
+        exitCodes.timedOut,
+        `${options.addr} did not answer within ${timeoutMs / 1_000} s`,
+        {
+          code: 'timeout',
+        },
+      )
     }
     throw unreachable(options.addr, error)
   }
+}
+
+/** An answer that goes on, as it comes. Ends with `signal`; throws what a refusal says, or that nobody is there. */
+export async function openStream(
+  options: ClientOptions,
+  path: string,
+  accept: string,
+  signal: AbortSignal,
+): Promise<IncomingMessage> {
+  const url = new URL(baseUrl(options.addr) + path)
+  const headers: Record<string, string> = { accept }
+  if (options.token !== undefined) headers.authorization = `Bearer ${options.token}`
+  const isTls = url.protocol === 'https:'
+  // A connection of its own: it is taken for as long as the stream lasts.
+  const response = await new Promise<IncomingMessage>((done, failed) => {
+    const request = isTls
+      ? requestHttps(url, { headers, signal, agent: false, ...tlsOptions(options.tls) })
+      : requestHttp(url, { headers, signal, agent: false })
+    request.once('response', done)
+    // It may fail later, too: whoever reads the answer is told by its own end.
+    request.on('error', failed)
+    request.end()
+  }).catch((error: unknown) => {
+    throw unreachable(options.addr, error)
+  })
+  if ((response.statusCode ?? 0) < 400) return response
+  let text = ''
+  for await (const chunk of response.setEncoding('utf8')) text += String(chunk)
+  throw failureOf({ status: response.statusCode ?? 0, headers: response.headers, body: parse(text) })
 }
 
 /** What TLS is told; the same for requests and for WebSockets. */
@@ -99,13 +139,22 @@ function httpsAgent(files: TlsFiles = {}): HttpsAgent {
 
 export function unreachable(addr: string, error: unknown): CliFailure {
   const { code, message } = error as NodeJS.ErrnoException
-  return new CliFailure(
-    exitCodes.unreachable,
-    `${addr} cannot be reached (${code ?? message}): is a node running there? try --addr`,
-  )
+  const words = `${addr} cannot be reached (${code ?? message}): is a node running there? try --addr`
+  return new CliFailure(exitCodes.unreachable, words, {
+    code: 'unreachable',
+    hint: hintOf(code, message, addr),
+  })
 }
 
-/** The body of a good answer; a bad one becomes a failure with the server's own words. */
+function hintOf(code: string | undefined, message: string, addr: string): string | undefined {
+  if (code === 'ENOTFOUND' || code === 'EAI_AGAIN') return 'that name has no address here'
+  if (/CERT|SELF_SIGNED|UNABLE_TO/.test(code ?? '')) return 'name the authority with --tls-ca'
+  if (code === 'ECONNREFUSED') return 'skein doctor looks at what would keep a node from working here'
+  const isCut = code === 'ECONNRESET' || code === 'EPIPE' || message === 'socket hang up'
+  return isCut && !addr.startsWith('https:') ? `where HTTPS is served: --addr https://${addr}` : undefined
+}
+
+/** The body of a good answer, an object; a bad one becomes a failure with the server's own words. */
 export async function call(
   options: ClientOptions,
   method: string,
@@ -114,15 +163,54 @@ export async function call(
   timeoutMs = defaultTimeoutMs,
 ): Promise<unknown> {
   const body = value === undefined ? undefined : { type: 'application/json', text: JSON.stringify(value) }
-  const answer = await exchange(options, method, path, body, timeoutMs)
-  if (answer.status < 400) return answer.body
-  throw failureOf(answer)
+  return bodyOf(options, path, await exchange(options, method, path, body, timeoutMs))
+}
+
+/** For whoever asked by `exchange` alone: the same judgement on its answer. */
+export async function bodyOf(options: ClientOptions, path: string, answer: Answer): Promise<unknown> {
+  if (answer.status >= 400) throw await explained(options, path, answer)
+  if (typeof answer.body === 'object' && answer.body !== null) return answer.body
+  throw new CliFailure(
+    exitCodes.failed,
+    `${options.addr} answered ${path} with something that is no JSON: is that a node of Skein?`,
+    { code: 'no_node' },
+  )
+}
+
+const hints: Readonly<Partial<Record<string, string>>> = {
+  unauthenticated: 'give --token or SKEIN_TOKEN; skein token create makes one',
+  forbidden: 'skein whoami says who this token is, and what it may do',
+  no_leader: 'skein status says what the cluster lacks',
+  quorum_lost: 'skein status says what the store does',
 }
 
 export function failureOf(answer: Answer): CliFailure {
   const problem = answer.body as { detail?: string; title?: string; code?: string } | null | undefined
   const said = problem?.detail ?? problem?.title ?? 'no reason given'
-  return new CliFailure(exitCodeOf(answer.status), `${problem?.code ?? `HTTP ${answer.status}`}: ${said}`)
+  const code = problem?.code ?? `http_${answer.status}`
+  return new CliFailure(exitCodeOf(answer.status), `${problem?.code ?? `HTTP ${answer.status}`}: ${said}`, {
+    code,
+    hint: hints[code],
+  })
+}
+
+/** What is not there is perhaps there under another name. */
+async function explained(options: ClientOptions, path: string, answer: Answer): Promise<CliFailure> {
+  const failure = failureOf(answer)
+  const named = answer.status === 404 ? (namedIn(answer.body) ?? namedBy(path)) : undefined
+  if (named === undefined || failure.hint !== undefined) return failure
+  const { list, name } = named
+  try {
+    const there = await exchange(options, 'GET', list.path, undefined, namesTimeoutMs)
+    const names = there.status === 200 ? namesIn(list, there.body) : undefined
+    // It is there: what is missing is something of it.
+    if (names?.includes(name) === true) return failure
+    const hint = names?.length === 0 ? `there is no ${list.what} at all` : didYouMean(name, names ?? [])
+    return new CliFailure(failure.exitCode, failure.message, { code: failure.code, hint })
+  } catch {
+    // The list is a courtesy: the failure stands as it is.
+    return failure
+  }
 }
 
 function send(

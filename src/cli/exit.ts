@@ -10,13 +10,36 @@ export const exitCodes = {
   degraded: 7,
 } as const
 
+/** What each code tells a script, for `--help` and the reference. */
+export const exitWords: Readonly<Record<number, string>> = {
+  0: 'ok',
+  1: 'failed',
+  2: 'usage',
+  3: 'unreachable',
+  4: 'not found',
+  5: 'conflict',
+  6: 'timed out',
+  7: 'degraded',
+}
+
+export interface FailureWords {
+  /** Stable, for scripts: the node's own code, or one of ours. */
+  readonly code?: string | undefined
+  /** What to do about it, on a line of its own. */
+  readonly hint?: string | undefined
+}
+
 /** A failure that has its exit code and its one line for people. */
 export class CliFailure extends Error {
   readonly exitCode: number
+  readonly code: string | undefined
+  readonly hint: string | undefined
 
-  constructor(exitCode: number, message: string) {
+  constructor(exitCode: number, message: string, { code, hint }: FailureWords = {}) {
     super(message)
     this.exitCode = exitCode
+    this.code = code
+    this.hint = hint
   }
 }
 

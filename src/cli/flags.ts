@@ -1,14 +1,19 @@
 /** The flags of `start`, made from the option schema, and back from what commander parsed to values by option. */
-import type { Command } from 'commander'
+import { Option as FlagOption } from 'commander'
 import { type Option, options } from '../config/options.js'
 import type { FlagValue } from '../config/resolve.js'
+import type { SkeinCommand } from './command.js'
 import { CliFailure, exitCodes } from './exit.js'
 
-export function addFlags(command: Command): void {
+export function addFlags(command: SkeinCommand): void {
   for (const option of options) {
     const isMany = option.kind === 'list' || option.kind === 'addresses' || option.kind === 'labels'
-    const value = option.kind === 'boolean' ? '' : isMany ? ' <value...>' : ' <value>'
-    command.option(`--${option.flag}${value}`, `${option.doc}${rangeOf(option)}`)
+    const word = /(^|-)(file|dir|cert|key|ca)$/.test(option.flag) ? 'file' : 'value'
+    const value = option.kind === 'boolean' ? '' : isMany ? ` <${word}...>` : ` <${word}>`
+    const flag = new FlagOption(`--${option.flag}${value}`, `${option.doc}${rangeOf(option)}`)
+    // For completion only: what is wrong with a value is told together with all else that is wrong.
+    if (option.kind === 'choice') flag.argChoices = [...option.choices]
+    command.addOption(flag)
     for (const alias of option.aliases ?? []) command.option(`--${alias}${value}`, `same as --${option.flag}`)
   }
 }

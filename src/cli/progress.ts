@@ -1,25 +1,47 @@
-/** A bar on a terminal, nothing elsewhere. Drawn on standard error, so that standard output stays the result. */
+/** A bar on a terminal; elsewhere a line every few seconds, so that a log shows that it goes on. Drawn on standard error, so that standard output stays the result. */
+import { clip, sizeOf } from './output.js'
+
 const redrawMs = 200
+const lineEveryMs = 5_000
 const barWidth = 24
 
 export class Progress {
   /** 0 when unknown, as for standard input. */
-  private readonly bytesTotal: number
+  private readonly total: number
+  /** Nothing without a terminal, and no bar either when a program reads. */
+  private readonly isQuiet: boolean
   private readonly startedMs = Date.now()
   private shownMs = 0
+  private saidMs = Date.now()
+  private isOpen = false
 
-  constructor(bytesTotal: number) {
-    this.bytesTotal = bytesTotal
+  constructor(total: number, { isQuiet = false } = {}) {
+    this.total = total
+    this.isQuiet = isQuiet
   }
 
-  show(bytes: number, text: string, isLast = false): void {
+  show(done: number, text: string, isLast = false): void {
     const now = Date.now()
-    if (process.stderr.isTTY !== true || (!isLast && now - this.shownMs < redrawMs)) return
+    if (process.stderr.isTTY !== true) {
+      if (this.isQuiet || isLast || now - this.saidMs < lineEveryMs) return
+      this.saidMs = now
+      process.stderr.write(`${text}\n`)
+      return
+    }
+    if (!isLast && now - this.shownMs < redrawMs) return
     this.shownMs = now
-    const share = this.bytesTotal === 0 ? undefined : Math.min(1, bytes / this.bytesTotal)
+    const share = this.total === 0 ? undefined : Math.min(1, done / this.total)
     const bar =
       share === undefined ? '' : `${barOf(share)} ${String(Math.round(share * 100)).padStart(3)} %  `
-    process.stderr.write(`\r${bar}${text}\u001b[K${isLast ? '\n' : ''}`)
+    const line = clip(`${bar}${text}`, sizeOf(process.stderr).columns - 1)
+    process.stderr.write(`\r${line}\u001b[K${isLast ? '\n' : ''}`)
+    this.isOpen = !isLast
+  }
+
+  /** Leaves the bar where it is, for what is said next. */
+  end(): void {
+    if (this.isOpen) process.stderr.write('\n')
+    this.isOpen = false
   }
 
   get elapsedMs(): number {

@@ -15,6 +15,8 @@ export interface PublishTarget {
   readonly stream: string
   /** Give up when one batch was refused for so long. */
   readonly patienceMs: number
+  /** Says nothing while it goes on, but for a bar on a terminal. */
+  readonly isQuiet?: boolean
 }
 
 export interface PublishSummary {
@@ -37,6 +39,8 @@ interface Outcome {
   readonly refused: readonly LineEvent[]
   readonly waitMs: number
   readonly why: string
+  /** Nobody is there. */
+  readonly isSilent?: boolean
 }
 
 const backoffMinMs = 100
@@ -44,7 +48,7 @@ const backoffMaxMs = 3_000
 const retryAfterMaxMs = 30_000
 
 export async function publishLines(source: LineSource, target: PublishTarget): Promise<PublishSummary> {
-  const progress = new Progress(bytesOf(source))
+  const progress = new Progress(bytesOf(source), { isQuiet: target.isQuiet === true })
   const publisher = new LinePublisher(target)
   const { counts } = publisher
   let bytes = 0
@@ -88,7 +92,7 @@ class LinePublisher {
     let left = events
     for (let tries = 0; left.length > 0; tries++) {
       if (tries > 0) this.counts.resent += left.length
-      const { refused, waitMs, why } = await this.sendOnce(left)
+      const { refused, waitMs, why, isSilent } = await this.sendOnce(left)
       left = refused
       this.onTry()
       if (left.length === 0) return
@@ -97,8 +101,9 @@ class LinePublisher {
       const pauseMs = Math.max(waitMs, backoffMs)
       if (Date.now() + pauseMs > deadlineMs) {
         throw new CliFailure(
-          exitCodes.timedOut,
+          isSilent === true ? exitCodes.unreachable : exitCodes.timedOut,
           `gave up after ${patienceMs / 1_000} s: ${why}; run the same command again, what is stored is not stored twice`,
+          { code: isSilent === true ? 'unreachable' : 'timeout' },
         )
       }
       await new Promise((done) => setTimeout(done, pauseMs))
@@ -121,7 +126,9 @@ class LinePublisher {
       if (error instanceof CliFailure && error.exitCode === exitCodes.usage) throw error
       // No answer: perhaps stored, perhaps not. The ids make asking again safe.
       this.turn++
-      return { refused: events, waitMs: 0, why: error instanceof Error ? error.message : String(error) }
+      const isSilent = error instanceof CliFailure && error.exitCode === exitCodes.unreachable
+      const why = error instanceof Error ? error.message : String(error)
+      return { refused: events, waitMs: 0, why, isSilent }
     }
     const { results } = (answer.body ?? {}) as { results?: readonly Result[] }
     const waitMs = retryAfterMs(answer.headers['retry-after'])

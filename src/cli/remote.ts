@@ -1,6 +1,7 @@
 /** What every command that talks to a node has in common: its options, and numbers given as text. */
-import type { Command } from 'commander'
+import { Option } from 'commander'
 import type { ClientOptions, TlsFiles } from './client.js'
+import { defaultAddr, type SkeinCommand, withJson } from './command.js'
 import { CliFailure, exitCodes } from './exit.js'
 
 export interface RemoteOptions extends TlsFiles {
@@ -9,25 +10,44 @@ export interface RemoteOptions extends TlsFiles {
   readonly json?: boolean
 }
 
-const defaultAddr = '127.0.0.1:8151'
+/** Of commands that may go on with another node when one does not answer. */
+export interface RemoteManyOptions extends TlsFiles {
+  readonly addr?: readonly string[]
+  readonly token?: string
+  readonly json?: boolean
+}
 
-export function remote(command: Command): Command {
-  command.option('--addr <host:port>', 'node to ask', process.env.SKEIN_ADDR ?? defaultAddr)
+const connection = 'Connection:'
+
+export function remote(command: SkeinCommand): SkeinCommand {
+  command.addOption(
+    new Option('--addr <host:port>', 'node to ask')
+      .default(defaultAddr)
+      .env('SKEIN_ADDR')
+      .helpGroup(connection),
+  )
   return tokenAndJson(command)
 }
 
 /** For commands that may go on with another node when one does not answer. */
-export function remoteMany(command: Command): Command {
-  command.option(
-    '--addr <host:port>',
-    `node to ask; repeated or joined by commas: the next is tried when one fails (default: "${defaultAddr}")`,
-    (text: string, before: readonly string[] | undefined) => [...(before ?? []), ...text.split(',')],
+export function remoteMany(command: SkeinCommand): SkeinCommand {
+  command.addOption(
+    new Option(
+      '--addr <host:port>',
+      `node to ask; repeated or joined by commas: the next is tried when one fails (default: "${defaultAddr}")`,
+    )
+      .argParser((text: string, before: readonly string[] | undefined) => [
+        ...(before ?? []),
+        ...text.split(','),
+      ])
+      .env('SKEIN_ADDR')
+      .helpGroup(connection),
   )
   return tokenAndJson(command)
 }
 
 export function addressesOf(addr: readonly string[] | undefined): readonly string[] {
-  return addr ?? (process.env.SKEIN_ADDR ?? defaultAddr).split(',')
+  return addr ?? [defaultAddr]
 }
 
 export function clientOf({ addr, token, ...o }: RemoteOptions): ClientOptions {
@@ -47,11 +67,24 @@ export function whole(flag: string, text: string, min: number, max: number): num
   )
 }
 
-function tokenAndJson(command: Command): Command {
-  return command
-    .option('--token <token>', 'bearer token', process.env.SKEIN_TOKEN)
-    .option('--tls-ca <file>', 'authority to trust at an https:// address', process.env.SKEIN_TLS_CA)
-    .option('--tls-cert <file>', 'certificate to show there instead of a token', process.env.SKEIN_TLS_CERT)
-    .option('--tls-key <file>', 'its key', process.env.SKEIN_TLS_KEY)
-    .option('--json', 'print the answer as JSON')
+/** JSON, or the word itself where it is none: what people type for a value. */
+export function jsonOrText(word: string): unknown {
+  try {
+    return JSON.parse(word)
+  } catch {
+    // Not JSON: text as it is.
+    return word
+  }
+}
+
+function tokenAndJson(command: SkeinCommand): SkeinCommand {
+  command.reach = 'node'
+  for (const [flags, what, variable] of [
+    ['--token <token>', 'bearer token', 'SKEIN_TOKEN'],
+    ['--tls-ca <file>', 'authority to trust at an https:// address', 'SKEIN_TLS_CA'],
+    ['--tls-cert <file>', 'certificate to show there instead of a token', 'SKEIN_TLS_CERT'],
+    ['--tls-key <file>', 'its key', 'SKEIN_TLS_KEY'],
+  ] as const)
+    command.addOption(new Option(flags, what).env(variable).helpGroup(connection))
+  return withJson(command)
 }

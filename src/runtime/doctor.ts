@@ -2,17 +2,25 @@
  * What would keep a node with this configuration from working, found before it is started or while it runs: each finding that is not well says what to do.
  * Looks and connects as the node would; takes no lease and joins nothing.
  */
-import { accessSync, constants, existsSync, readFileSync, statfsSync, statSync } from 'node:fs'
+import { createSocket } from 'node:dgram'
+import { existsSync, statSync } from 'node:fs'
 import { createServer } from 'node:net'
-import { dirname, resolve } from 'node:path'
 import { hostTrouble, parseAddress } from '../core/kernel/address.js'
-import { isSkeinError } from '../core/kernel/error.js'
 import { advertisedAddress } from './advertised.js'
 import { checkStore, makeJournal } from './compose.js'
+import {
+  checkCertificates,
+  checkClock,
+  checkDirectory,
+  checkFiles,
+  checkPeers,
+  checkVersion,
+  finding,
+  isLoopback,
+  messageOf,
+} from './doctor-host.js'
 import type { Check, NodeConfig } from './node-api.js'
 
-const filesMin = 4_096
-const freeBytesMin = 1_073_741_824
 const livezTimeoutMs = 1_000
 
 /** Never throws. Ends within about 20 s. */
@@ -20,57 +28,20 @@ export async function examine(config: NodeConfig): Promise<readonly Check[]> {
   return [
     checkVersion(),
     checkFiles(),
-    checkDirectory(config.dataDir),
+    await checkClock(config),
+    ...checkDirectory(config.dataDir),
     checkSecret(config),
+    ...checkCertificates(config),
     checkAdvertised(config),
     checkReach(config),
     await checkPort('HTTP port', config.host, config.port, config),
     await checkPort('peer port', config.peerHost, config.peerPort, config),
+    await checkUdpPort(config),
     await checkPort('control port', config.peerHost, config.controlPort, config),
+    await checkPeers(config),
     ...(await checkStore(config)),
     await checkJournal(config),
   ]
-}
-
-function checkVersion(): Check {
-  const [major = 0, minor = 0] = process.versions.node.split('.').map(Number)
-  const isOk = major > 20 || (major === 20 && minor >= 19)
-  return finding('Node.js', isOk, process.versions.node, 'install Node.js 20.19 or later')
-}
-
-function checkFiles(): Check {
-  const limits = existsSync('/proc/self/limits') ? readFileSync('/proc/self/limits', 'utf8') : ''
-  const soft = /^Max open files\s+(\S+)/m.exec(limits)?.[1]
-  const count = soft === 'unlimited' ? Number.POSITIVE_INFINITY : Number(soft ?? Number.NaN)
-  if (Number.isNaN(count)) return finding('open files', true, 'the limit cannot be seen on this system', '')
-  return finding(
-    'open files',
-    count >= filesMin,
-    `at most ${soft} per process`,
-    `raise it to ${filesMin} or more: ulimit -n, or LimitNOFILE= of the unit`,
-  )
-}
-
-function checkDirectory(path: string): Check {
-  const name = 'data directory'
-  let at = resolve(path)
-  while (!existsSync(at) && dirname(at) !== at) at = dirname(at)
-  try {
-    if (!statSync(at).isDirectory())
-      return finding(name, false, `${at} is not a directory`, 'choose another --data-dir')
-    accessSync(at, constants.W_OK | constants.X_OK)
-  } catch (error) {
-    return finding(name, false, messageOf(error), `let this user write ${at}, or choose another --data-dir`)
-  }
-  const { bavail, bsize } = statfsSync(at)
-  const free = bavail * bsize
-  const gib = (free / 1_073_741_824).toFixed(1)
-  return finding(
-    name,
-    free >= freeBytesMin,
-    `${path}: writable, ${gib} GiB free`,
-    'free some space or shorten --retention-hours: a full disk refuses every event',
-  )
 }
 
 function checkSecret({
@@ -158,6 +129,26 @@ async function checkPort(name: string, host: string, port: number, config: NodeC
   )
 }
 
+/** Probes go by UDP, at the number of the peer port. */
+async function checkUdpPort(config: NodeConfig): Promise<Check> {
+  const { peerHost: host, peerPort: port } = config
+  const name = 'peer port, UDP'
+  if (port === 0) return finding(name, true, 'any free one', '')
+  const trouble = await new Promise<NodeJS.ErrnoException | undefined>((done) => {
+    const socket = createSocket({ type: host.includes(':') ? 'udp6' : 'udp4' })
+    socket.once('error', (error: NodeJS.ErrnoException) => {
+      socket.close()
+      done(error)
+    })
+    socket.bind(port, host, () => socket.close(() => done(undefined)))
+  })
+  if (trouble === undefined) return finding(name, true, `${host}:${port} is free`, '')
+  if (trouble.code === 'EADDRINUSE' && (await isNodeThere(config)))
+    return finding(name, true, `${host}:${port} is in use; a node answers at ${config.port}`, '')
+  const fix = 'choose another --peer-port, or stop the program that has it'
+  return finding(name, false, `${host}:${port}: ${trouble.code ?? trouble.message}`, fix)
+}
+
 async function isNodeThere({ host, port }: NodeConfig): Promise<boolean> {
   const at = hostTrouble(host, true) === undefined ? host : '127.0.0.1'
   try {
@@ -195,17 +186,4 @@ async function checkJournal({ journal: url }: NodeConfig): Promise<Check> {
       'check --journal, and that the server runs and lets this user in',
     )
   }
-}
-
-function isLoopback(host: string): boolean {
-  return host === 'localhost' || host === '::1' || /^127\./.test(host)
-}
-
-function finding(name: string, ok: boolean, detail: string, fix: string): Check {
-  return { name, ok, detail, fix: ok ? '' : fix }
-}
-
-function messageOf(error: unknown): string {
-  if (isSkeinError(error)) return `${error.code}: ${error.message}`
-  return error instanceof Error ? error.message : String(error)
 }

@@ -1,33 +1,34 @@
-/** `skein agents`, `skein balance`, `skein rebalance`: what runs where, and why. */
-import type { Command } from 'commander'
+/** `skein agents`: what runs where, and why; making, moving and ending it. */
 import { call } from '../client.js'
+import type { SkeinCommand } from '../command.js'
 import { CliFailure, exitCodes } from '../exit.js'
-import { paint, print, printJson, printTable } from '../output.js'
-import { clientOf, type RemoteOptions, remote, whole } from '../remote.js'
+import { fields, paint, print, printJson, printLines, table } from '../output.js'
+import { clientOf, jsonOrText, type RemoteOptions, remote, whole } from '../remote.js'
+import { shows } from '../view.js'
+import { addAgentLogs } from './agent-logs.js'
 
 type Row = Record<string, unknown>
 
-const pathOf = (name: string): string => `/api/agents/${encodeURIComponent(name)}`
+const pathOf = (name: string | undefined): string => `/api/agents/${encodeURIComponent(name ?? '')}`
 /** A move or a removal waits for the agent to come to rest. */
 const patienceMs = 40_000
 
-export function addAgents(program: Command): void {
+export function addAgents(program: SkeinCommand): void {
   const agents = program
     .command('agents')
     .description(
       'agents: ls, show, create, stop, migrate, pause, resume, restart, call, input, signal, logs, why',
     )
-  remote(
-    agents
-      .command('ls')
-      .description('all agents of the cluster')
-      .option('--node <id>', 'only those on this node')
-      .option('--status <status>', 'only those in this status'),
-  ).action(list)
-  remote(agents.command('show <name>').description('one agent')).action(show)
+    .lists('ls')
+  addViews(agents)
   addCreate(agents)
   remote(
-    agents.command('stop <name>').description('stop it for good and forget its state').alias('rm'),
+    agents
+      .command('stop <name>')
+      .alias('rm')
+      .description('stop it for good and forget its state')
+      .names('agent')
+      .example('skein agents stop tick', 'it is gone'),
   ).action(async (name: string, o: RemoteOptions) => {
     const answer = await call(clientOf(o), 'DELETE', pathOf(name), undefined, patienceMs)
     if (o.json === true) printJson(answer)
@@ -37,50 +38,116 @@ export function addAgents(program: Command): void {
     agents
       .command('migrate <name>')
       .description('move it to a node, or where the balancer thinks')
+      .names('agent')
       .option('--to <node>', 'that node')
-      .option('--dry-run', 'only show where it could go, and why not elsewhere'),
+      .naming('--to', 'node')
+      .option('--dry-run', 'only show where it could go, and why not elsewhere')
+      .example('skein agents migrate tick --to node-2', 'with its state and its messages')
+      .example('skein agents migrate tick --dry-run', 'every node with its score, or why not'),
   ).action(migrate)
+  addCommands(agents)
+  addAgentLogs(agents)
+}
+
+function addViews(agents: SkeinCommand): void {
+  shows<{ agents: readonly Row[] }, RemoteOptions & { node?: string; status?: string }>(
+    agents
+      .command('ls')
+      .description('all agents of the cluster')
+      .option('--node <id>', 'only those on this node')
+      .naming('--node', 'node')
+      .option('--status <status>', 'only those in this status')
+      .example('skein agents ls', 'where each is, and how')
+      .example('skein agents ls --status failed', 'those that need somebody')
+      .example('skein agents ls --node node-2 --watch', 'what is left while it drains'),
+    {
+      ask: async (o) => {
+        const query = new URLSearchParams({ limit: '10000' })
+        if (o.node !== undefined) query.set('node_id', o.node)
+        if (o.status !== undefined) query.set('status', o.status)
+        return (await call(clientOf(o), 'GET', `/api/agents?${query}`)) as { agents: Row[] }
+      },
+      lines: ({ agents: list }) =>
+        table(
+          ['NAME', 'KIND', 'STATUS', 'NODE', 'EPOCH', 'RESTARTS', 'DETAIL'],
+          list.map((a) => [
+            a.name,
+            a.kind,
+            coloured(String(a.status)),
+            a.node_id ?? '-',
+            a.epoch,
+            a.restarts,
+            a.detail,
+          ]),
+        ),
+    },
+  )
+  shows<Row>(
+    agents
+      .command('show <name>')
+      .description('one agent')
+      .names('agent')
+      .example('skein agents show tick', 'all that is known of it'),
+    { ask: async (o, name) => (await call(clientOf(o), 'GET', pathOf(name))) as Row, lines: fields },
+  )
+  shows<Row>(
+    agents
+      .command('why <name>')
+      .description('why it is where it is: every node with its score or its reasons')
+      .names('agent')
+      .example('skein agents why tick', 'who could run it, and who could not'),
+    {
+      ask: async (o, name) => (await call(clientOf(o), 'GET', `${pathOf(name)}/why`)) as Row,
+      lines: explanation,
+    },
+  )
+}
+
+function addCommands(agents: SkeinCommand): void {
   for (const [verb, description] of [
     ['pause', 'let it stand still'],
     ['resume', 'let it go on'],
     ['restart', 'begin anew from its last state; revives one that has ended'],
   ] as const)
-    remote(agents.command(`${verb} <name>`).description(description)).action(
-      async (name: string, o: RemoteOptions) =>
-        tell(o, (await call(clientOf(o), 'POST', `${pathOf(name)}/${verb}`)) as Row),
-    )
+    remote(
+      agents
+        .command(`${verb} <name>`)
+        .description(description)
+        .names('agent')
+        .example(`skein agents ${verb} tick`, description),
+    ).action(async (name: string, o: RemoteOptions) => {
+      const answer = (await call(clientOf(o), 'POST', `${pathOf(name)}/${verb}`)) as Row
+      if (o.json === true) printJson(answer)
+      else printLines(fields(answer))
+    })
   remote(
     agents
       .command('call <name> <method> [args...]')
       .description('call a defined agent; arguments are JSON, or text where they are not')
-      .option('--timeout <ms>', 'give up after', '10000'),
+      .names('agent')
+      .option('--timeout <ms>', 'give up after', '10000')
+      .example('skein agents call alice add 2', 'the result is printed')
+      .example('skein agents call alice set \'{"n": 1}\' --json', 'with an object, and the whole answer'),
   ).action(callAgent)
   remote(
-    agents.command('input <name> <text>').description('a line for the standard input of a process agent'),
+    agents
+      .command('input <name> <text>')
+      .description('a line for the standard input of a process agent')
+      .names('agent')
+      .example('skein agents input tick hello', 'it reads one line'),
   ).action((name: string, text: string, o: RemoteOptions) =>
     command(o, name, 'send_input', { text: `${text}\n` }),
   )
   remote(
-    agents.command('signal <name> <signal>').description('send a signal to a process agent, such as SIGHUP'),
+    agents
+      .command('signal <name> <signal>')
+      .description('send a signal to a process agent, such as SIGHUP')
+      .names('agent')
+      .example('skein agents signal tick SIGHUP', 'to its whole process group'),
   ).action((name: string, signal: string, o: RemoteOptions) => command(o, name, 'send_signal', { signal }))
-  remote(
-    agents
-      .command('logs <name>')
-      .description('recent output of a process agent')
-      .option('--lines <n>', 'how many', '100')
-      .option('-f, --follow', 'go on as it comes'),
-  ).action(logs)
-  remote(
-    agents
-      .command('why <name>')
-      .description('why it is where it is: every node with its score or its reasons'),
-  ).action(async (name: string, o: RemoteOptions) =>
-    explain(o, (await call(clientOf(o), 'GET', `${pathOf(name)}/why`)) as Row),
-  )
-  addBalance(program)
 }
 
-function addCreate(agents: Command): void {
+function addCreate(agents: SkeinCommand): void {
   remote(
     agents
       .command('create <name> [command...]')
@@ -91,111 +158,27 @@ function addCreate(agents: Command): void {
       .option('--cwd <directory>', 'where it runs')
       .option('--restart <mode>', 'always, on_failure or never')
       .option('--strategy <strategy>', 'instead of the cluster’s')
+      .naming('--strategy', 'strategy')
       .option('--service <name...>', 'services that its node must offer')
+      .naming('--service', 'service')
       .option('--zone <zone...>', 'zones it may be in')
       .option('--region <region...>', 'regions it may be in')
       .option('--node <id...>', 'nodes it may be on')
-      .option('--label <name=value...>', 'labels that its node must have'),
+      .naming('--node', 'node')
+      .option('--label <name=value...>', 'labels that its node must have')
+      .example(
+        "skein agents create tick --restart always -- sh -c 'while :; do date; sleep 1; done'",
+        'a process',
+      )
+      .example('skein agents create alice --kind counter --config \'{"n": 1}\'', 'one that a program defines')
+      .example('skein agents create gpu-1 --kind trainer --service gpu --zone a b', 'where it may be'),
   ).action(create)
-}
-
-function addBalance(program: Command): void {
-  remote(
-    program
-      .command('balance [strategy]')
-      .description('show or choose the strategy of placement')
-      .option('--dry-run', 'only show who would move'),
-  ).action(async (strategy: string | undefined, o: RemoteOptions & { readonly dryRun?: boolean }) => {
-    if (strategy === undefined) {
-      const stats = (await call(clientOf(o), 'GET', '/api/cluster/stats')) as { balancer: Row }
-      if (o.json === true) printJson(stats.balancer)
-      else print(String(stats.balancer.strategy))
-      return
-    }
-    moves(
-      o,
-      (await call(clientOf(o), 'POST', '/api/cluster/balance', {
-        strategy,
-        ...(o.dryRun === true ? { dry_run: true } : {}),
-      })) as Row,
-    )
-  })
-  remote(
-    program
-      .command('rebalance')
-      .description('move agents until the cluster looks as its strategy wants it')
-      .option('--moves <n>', 'at most so many', '100')
-      .option('--dry-run', 'only show them'),
-  ).action(async (o: RemoteOptions & { readonly moves: string; readonly dryRun?: boolean }) => {
-    const moves_max = whole('--moves', o.moves, 1, 10_000)
-    moves(
-      o,
-      (await call(
-        clientOf(o),
-        'POST',
-        '/api/cluster/rebalance',
-        { moves_max, dry_run: o.dryRun === true },
-        patienceMs,
-      )) as Row,
-    )
-  })
-}
-
-function moves(o: RemoteOptions, answer: Row): void {
-  if (o.json === true) {
-    printJson(answer)
-    return
-  }
-  if (answer.strategy !== undefined)
-    print(`strategy: ${String(answer.strategy)}${answer.dry_run === true ? ' (not changed)' : ''}`)
-  const list = answer.moves as Row[] | undefined
-  if (list === undefined) return
-  if (list.length === 0) print('nothing would move')
-  else
-    printTable(
-      ['AGENT', 'FROM', 'TO', 'WHY'],
-      list.map((m) => [m.agent, m.from, m.to, m.why]),
-    )
-}
-
-async function list(o: RemoteOptions & { readonly node?: string; readonly status?: string }): Promise<void> {
-  const query = new URLSearchParams({ limit: '10000' })
-  if (o.node !== undefined) query.set('node_id', o.node)
-  if (o.status !== undefined) query.set('status', o.status)
-  const answer = (await call(clientOf(o), 'GET', `/api/agents?${query}`)) as { agents: Row[] }
-  if (o.json === true) {
-    printJson(answer)
-    return
-  }
-  printTable(
-    ['NAME', 'KIND', 'STATUS', 'NODE', 'EPOCH', 'RESTARTS', 'DETAIL'],
-    answer.agents.map((a) => [
-      a.name,
-      a.kind,
-      coloured(String(a.status)),
-      a.node_id ?? '-',
-      a.epoch,
-      a.restarts,
-      a.detail,
-    ]),
-  )
 }
 
 function coloured(status: string): string {
   const colour =
     status === 'running' ? 'green' : status === 'failed' || status === 'orphaned' ? 'red' : 'yellow'
   return paint(colour, status)
-}
-
-async function show(name: string, o: RemoteOptions): Promise<void> {
-  tell(o, (await call(clientOf(o), 'GET', pathOf(name))) as Row)
-}
-
-function tell(o: RemoteOptions, answer: Row): void {
-  if (o.json === true) printJson(answer)
-  else
-    for (const [key, value] of Object.entries(answer))
-      print(`${key.padEnd(14)} ${typeof value === 'object' ? JSON.stringify(value) : String(value)}`)
 }
 
 interface CreateOptions extends RemoteOptions {
@@ -220,7 +203,7 @@ async function create(name: string, words: readonly string[], o: CreateOptions):
     ...(o.node === undefined ? {} : { nodes: o.node }),
     ...(o.label === undefined ? {} : { labels: pairs('--label', o.label) }),
   }
-  const answer = await call(clientOf(o), 'POST', '/api/agents', {
+  const agent = (await call(clientOf(o), 'POST', '/api/agents', {
     name,
     ...(o.kind === undefined ? {} : { kind: o.kind }),
     ...(program === undefined ? {} : { command: program, args }),
@@ -231,13 +214,10 @@ async function create(name: string, words: readonly string[], o: CreateOptions):
     ...(o.strategy === undefined ? {} : { strategy: o.strategy }),
     ...(o.service === undefined ? {} : { services: o.service }),
     ...(Object.keys(constraints).length === 0 ? {} : { constraints }),
-  })
-  const agent = answer as Row
+  })) as Row
+  const where = agent.node_id === null ? `: ${String(agent.detail)}` : ` on ${String(agent.node_id)}`
   if (o.json === true) printJson(agent)
-  else
-    print(
-      `${name} is ${String(agent.status)}${agent.node_id === null ? `: ${String(agent.detail)}` : ` on ${String(agent.node_id)}`}`,
-    )
+  else print(`${name} is ${String(agent.status)}${where}`)
 }
 
 function pairs(flag: string, list: readonly string[]): Record<string, string> {
@@ -267,29 +247,25 @@ async function migrate(
     ...(o.dryRun === true ? { dry_run: true } : {}),
   }
   const answer = (await call(clientOf(o), 'POST', `${pathOf(name)}/migrate`, body, patienceMs)) as Row
-  if (o.dryRun === true) explain(o, answer)
-  else if (o.json === true) printJson(answer)
+  if (o.json === true) printJson(answer)
+  else if (o.dryRun === true) printLines(explanation(answer))
   else print(`${name} runs on ${String(answer.node_id)}, epoch ${String(answer.epoch)}`)
 }
 
-function explain(o: RemoteOptions, answer: Row): void {
-  if (o.json === true) {
-    printJson(answer)
-    return
-  }
-  print(
+function explanation(answer: Row): readonly string[] {
+  return [
     `${String(answer.agent)} is on ${String(answer.node_id ?? 'no node')}, placed by ${String(answer.placed_by || '-')}; strategy ${String(answer.strategy)}`,
-  )
-  printTable(
-    ['NODE', 'SCORE', 'AGENTS', 'LOAD', 'WHY NOT'],
-    (answer.candidates as Row[]).map((c) => [
-      c.node_id,
-      c.score ?? '-',
-      `${String(c.agents)}/${String(c.max_agents)}`,
-      c.load,
-      (c.reasons as string[]).join('; '),
-    ]),
-  )
+    ...table(
+      ['NODE', 'SCORE', 'AGENTS', 'LOAD', 'WHY NOT'],
+      (answer.candidates as Row[]).map((c) => [
+        c.node_id,
+        c.score ?? '-',
+        `${String(c.agents)}/${String(c.max_agents)}`,
+        c.load,
+        (c.reasons as string[]).join('; '),
+      ]),
+    ),
+  ]
 }
 
 async function callAgent(
@@ -299,21 +275,8 @@ async function callAgent(
   o: RemoteOptions & { readonly timeout: string },
 ): Promise<void> {
   const timeout_ms = whole('--timeout', o.timeout, 1, 60_000)
-  const args = words.map((word) => {
-    try {
-      return JSON.parse(word) as unknown
-    } catch {
-      // Not JSON: text as it is.
-      return word
-    }
-  })
-  const answer = (await call(
-    clientOf(o),
-    'POST',
-    `${pathOf(name)}/call`,
-    { method, args, timeout_ms },
-    timeout_ms + 5_000,
-  )) as Row
+  const body = { method, args: words.map(jsonOrText), timeout_ms }
+  const answer = (await call(clientOf(o), 'POST', `${pathOf(name)}/call`, body, timeout_ms + 5_000)) as Row
   if (o.json === true) printJson(answer)
   else print(typeof answer.result === 'string' ? answer.result : JSON.stringify(answer.result))
 }
@@ -322,29 +285,4 @@ async function command(o: RemoteOptions, name: string, what: string, data: unkno
   const answer = await call(clientOf(o), 'POST', `${pathOf(name)}/command`, { command: what, data })
   if (o.json === true) printJson(answer)
   else print(`${what}: done`)
-}
-
-async function logs(
-  name: string,
-  o: RemoteOptions & { readonly lines: string; readonly follow?: boolean },
-): Promise<void> {
-  let limit = whole('--lines', o.lines, 1, 1_000)
-  let after: number | undefined
-  for (;;) {
-    const query = new URLSearchParams({
-      limit: String(limit),
-      ...(after === undefined ? {} : { after: String(after), wait_ms: '5000' }),
-    })
-    const answer = (await call(clientOf(o), 'GET', `${pathOf(name)}/logs?${query}`)) as {
-      lines: Row[]
-      next_after: number
-    }
-    if (o.json === true) for (const line of answer.lines) print(JSON.stringify(line))
-    else
-      for (const line of answer.lines)
-        print(line.stream === 'stderr' ? paint('yellow', String(line.text)) : String(line.text))
-    if (o.follow !== true) return
-    after = answer.next_after
-    limit = 1_000
-  }
 }

@@ -1,8 +1,7 @@
 /** `skein carry`: what a stopped cluster must not lose, from its store and journal to others. */
-import type { Command } from 'commander'
 import { type ErrorCode, isSkeinError } from '../../core/kernel/error.js'
 import type { CarryPhase, CarryReport } from '../../runtime/carry/carry.js'
-import { carryBetween, lendStore, reopenSource } from '../../runtime/carry/carry-between.js'
+import { onThisMachine, type SkeinCommand } from '../command.js'
 import { CliFailure, exitCodes } from '../exit.js'
 import { addFlags } from '../flags.js'
 import { nodeConfigOf, type StartOptions } from '../node-config.js'
@@ -20,11 +19,14 @@ interface CarryOptions extends StartOptions {
 const storeForm = /^((sqlite:|etcds?:\/\/).+|etcd\+managed:.*)$/s
 const journalForm = /^(sqlite:|postgres(ql)?:\/\/).+$/s
 
-export function addCarry(program: Command): void {
+export function addCarry(program: SkeinCommand): void {
   const command = program
     .command('carry')
     .description(
       'carry the state of a stopped cluster to another store and journal; where from is said by the options of start (docs/OPERATIONS.md)',
+    )
+    .details(
+      'A bar shows each phase on a terminal. Ctrl-C stops it where it is; the same command goes on from there. Everything is compared at the end.',
     )
     .option('--to-store <url>', 'store to carry to, empty: sqlite:PATH, etcd://…, etcd+managed:')
     .option(
@@ -33,18 +35,29 @@ export function addCarry(program: Command): void {
     )
     .option('--dry-run', 'look whether it can be done, and count; changes nothing')
     .option('--reopen', 'take the mark of a carry off the store, so that nodes may start on it again')
-  command.option(
-    '--lend',
-    'of etcd+managed: run the member in this data directory until Ctrl-C, for a carry that is made elsewhere',
-  )
+    .option(
+      '--lend',
+      'of etcd+managed: run the member in this data directory until Ctrl-C, for a carry that is made elsewhere',
+    )
+    .exits(exitCodes.unreachable, exitCodes.notFound, exitCodes.conflict, exitCodes.timedOut)
+    .example(
+      'skein carry --data-dir .skein/node-1 --to-store etcd://10.0.0.1:2379 --to-journal postgres://skein@10.0.0.9/skein --dry-run',
+      'whether it can be done, and how much it is',
+    )
+    .example(
+      'skein carry --data-dir .skein/node-1 --to-store etcd://10.0.0.1:2379 --to-journal postgres://skein@10.0.0.9/skein',
+      'do it',
+    )
+    .example('skein carry --data-dir .skein/node-1 --reopen', 'back to the old ones')
   addFlags(command)
   command.option('--config <file>', 'JSON file with any of the options of start by their keys')
-  command.option('--json', 'print the result as JSON')
-  command.action(run)
+  onThisMachine(command, 'print the result as JSON').action(run)
 }
 
 async function run(given: CarryOptions): Promise<void> {
   const config = nodeConfigOf(given)
+  // Loaded when it is wanted: most commands need nothing of a node.
+  const { carryBetween, lendStore, reopenSource } = await import('../../runtime/carry/carry-between.js')
   if (given.reopen === true) {
     if (given.toStore !== undefined || given.toJournal !== undefined || given.dryRun === true)
       throw usage('--reopen goes with none of --to-store, --to-journal, --dry-run')
@@ -119,17 +132,17 @@ const phases: Readonly<Record<CarryPhase, string>> = {
   proof: 'events compared',
 }
 
-/** A bar per phase on a terminal; elsewhere a line every few seconds, so that a log shows that it goes on. */
+/** A bar per phase. */
 class CarryProgress {
   private readonly isQuiet: boolean
   private readonly startedMs = Date.now()
   private phase: CarryPhase | undefined
-  private bar = new Progress(0)
-  private saidMs = Date.now()
+  private bar: Progress
   private last: readonly [number, number] = [0, 0]
 
   constructor(isQuiet: boolean) {
     this.isQuiet = isQuiet
+    this.bar = new Progress(0, { isQuiet })
   }
 
   get seconds(): number {
@@ -140,13 +153,10 @@ class CarryProgress {
     if (phase !== this.phase) {
       this.end()
       this.phase = phase
-      this.bar = new Progress(total)
+      this.bar = new Progress(total, { isQuiet: this.isQuiet })
     }
     this.last = [done, total]
     this.bar.show(done, this.line)
-    if (process.stderr.isTTY === true || this.isQuiet || Date.now() - this.saidMs < lineEveryMs) return
-    this.saidMs = Date.now()
-    process.stderr.write(`${this.line}\n`)
   }
 
   end(): void {
@@ -158,8 +168,6 @@ class CarryProgress {
     return `${done} of at most ${Math.max(done, total)} ${phases[this.phase ?? 'events']}`
   }
 }
-
-const lineEveryMs = 5_000
 
 function inWords(report: CarryReport, seconds: number, to: { store: string; journal: string }): string {
   const { outcome, events, copied, positions, checkpoints, keys, shards, resumed } = report

@@ -1,10 +1,11 @@
 /** `skein cert`: an authority for a cluster, and certificates that it signs for nodes and for clients. Files in one directory; nothing is written over. */
 import { mkdirSync, readFileSync, writeFileSync } from 'node:fs'
 import { join } from 'node:path'
-import type { Command } from 'commander'
+import { Option } from 'commander'
 import { clientUri, nodeUri } from '../../core/kernel/certificate-name.js'
 import { accessRoles } from '../../keys/roles.js'
 import { createSecretFile } from '../../keys/secret-file.js'
+import { onThisMachine, type SkeinCommand } from '../command.js'
 import { CliFailure, exitCodes } from '../exit.js'
 import { failureInWords } from '../in-words.js'
 import { print, printJson } from '../output.js'
@@ -20,37 +21,48 @@ interface CertOptions {
 const idPattern = /^[A-Za-z0-9._-]{1,64}$/
 const daysMax = 36_500
 
-export function addCertificates(program: Command): void {
+export function addCertificates(program: SkeinCommand): void {
   const cert = program.command('cert').description('certificates instead of a cookie: ca, node, client')
-  common(cert.command('ca').description('an authority: keep its key away from the nodes'), '3650').action(
-    (o: CertOptions) => inFiles(makeCa(o)),
-  )
+  common(
+    cert
+      .command('ca')
+      .description('an authority: keep its key away from the nodes')
+      .example(
+        'skein cert ca --cluster-name prod --dir certs',
+        'ca.crt is for every node, ca.key for nobody',
+      ),
+    '3650',
+  ).action((o: CertOptions) => inFiles(makeCa(o)))
   common(
     cert
       .command('node <id>')
       .description('a certificate that makes its holder this node, for --tls-cert and --https-cert')
-      .option('--host <name...>', 'names and addresses under which its HTTPS is reached', []),
+      .option('--host <name...>', 'names and addresses under which its HTTPS is reached', [])
+      .example('skein cert node node-1 --cluster-name prod --dir certs --host n1.example.org', 'for a year'),
     '365',
   ).action((id: string, o: CertOptions & { readonly host: readonly string[] }) => inFiles(makeNode(id, o)))
   common(
     cert
       .command('client <name>')
       .description('a certificate to show at HTTPS instead of a token')
-      .requiredOption('--role <role>', `what it may do: ${accessRoles.join(', ')}`),
+      .requiredOption('--role <role>', `what it may do: ${accessRoles.join(', ')}`)
+      .naming('--role', 'role')
+      .example('skein cert client ops --role admin --cluster-name prod --dir certs', 'for ninety days'),
     '90',
   ).action((name: string, o: CertOptions & { readonly role: string }) => inFiles(makeClient(name, o)))
 }
 
-function common(command: Command, days: string): Command {
-  return command
+function common(command: SkeinCommand, days: string): SkeinCommand {
+  command
     .option('--dir <directory>', 'where the files are: ca.crt, ca.key, …', '.skein/certs')
-    .option(
-      '--cluster-name <name>',
-      'the cluster, as nodes are told',
-      process.env.SKEIN_CLUSTER_NAME ?? 'skein',
+    .addOption(
+      new Option('--cluster-name <name>', 'the cluster, as nodes are told')
+        .default('skein')
+        .env('SKEIN_CLUSTER_NAME'),
     )
     .option('--days <n>', 'valid for so long; shorter is safer, since nothing revokes one earlier', days)
-    .option('--json', 'print it as JSON')
+    .exits(exitCodes.conflict)
+  return onThisMachine(command)
 }
 
 interface Made {

@@ -1,12 +1,24 @@
 /** Events from the command line: send a file, read a key back, follow the stream. */
-import type { Command } from 'commander'
 import WebSocket from 'ws'
-import { baseUrl, call, type TlsFiles, tlsOptions, unreachable } from '../client.js'
+import type { PublishedJson } from '../../http/contract.js'
+import { baseUrl, call, tlsOptions, unreachable } from '../client.js'
+import type { SkeinCommand } from '../command.js'
 import { CliFailure, exitCodeOf, exitCodes } from '../exit.js'
+import { dieOfInterrupt, untilInterrupted } from '../interrupt.js'
 import { keyFinder } from '../line-batches.js'
-import { print } from '../output.js'
+import { print, printJson, tell } from '../output.js'
 import { publishLines } from '../publish-file.js'
-import { addressesOf, clientOf, type RemoteOptions, remote, remoteMany, tlsOf, whole } from '../remote.js'
+import {
+  addressesOf,
+  clientOf,
+  jsonOrText,
+  type RemoteManyOptions,
+  type RemoteOptions,
+  remote,
+  remoteMany,
+  tlsOf,
+  whole,
+} from '../remote.js'
 
 interface EventJson {
   readonly id: string
@@ -18,10 +30,7 @@ interface Page {
   readonly next_cursor?: string
 }
 
-interface PublishOptions extends TlsFiles {
-  readonly addr?: readonly string[]
-  readonly token?: string
-  readonly json?: boolean
+interface PublishOptions extends RemoteManyOptions {
   readonly stream: string
   readonly keyRegex: string
   readonly keyDefault?: string
@@ -44,12 +53,40 @@ interface TailOptions extends RemoteOptions {
   readonly key?: string
 }
 
-export function addEvents(program: Command): void {
-  const events = program.command('events').description('events: publish, get, tail')
+interface SendOptions extends RemoteOptions {
+  readonly stream: string
+  readonly key: string
+  readonly type?: string
+  readonly id?: string
+}
+
+export function addEvents(program: SkeinCommand): void {
+  const events = program.command('events').description('events: send, publish, get, tail')
+  remote(
+    events
+      .command('send <payload>')
+      .description('one event; the payload is JSON, or text where it is not. Printed once it is durable')
+      .requiredOption('--stream <stream>', 'where to')
+      .requiredOption('--key <key>', 'events of one key are kept in order, by one node')
+      .option('--type <type>', 'what kind of event it is')
+      .option('--id <id>', 'the same id is stored once (default: the node makes one)')
+      .example(
+        'skein events send \'{"n": 1}\' --stream demo --key alice --type hello',
+        'its id, shard and offset',
+      )
+      .example(
+        'skein events send hello --stream demo --key alice --id greeting-1',
+        'once, however often it is sent',
+      ),
+  ).action(send)
   remoteMany(
     events
       .command('publish <file>')
       .description('send a file line by line, keyed by what the expression finds; - reads standard input')
+      .details(
+        'Each line is an event with an id of its own, so the same command may be repeated: what is stored is not stored twice. A batch that is refused is sent again, to the next node if there are several.',
+      )
+      .names('file')
       .requiredOption('--stream <stream>', 'where to')
       .requiredOption('--key-regex <expression>', 'the key of a line: first match, or its first group')
       .option(
@@ -62,25 +99,56 @@ export function addEvents(program: Command): void {
       )
       .option('--batch <lines>', 'lines per request', '500')
       .option('--repeat <times>', 'send the file so many times, with ids of their own', '1')
-      .option('--patience <seconds>', 'give up when one batch was refused for so long', '120'),
+      .option('--patience <seconds>', 'give up when one batch was refused for so long', '120')
+      .example(
+        "skein events publish access.log --stream web --key-regex 'user=(\\w+)'",
+        'a log file, by user',
+      )
+      .example(
+        "tail -f access.log | skein events publish - --stream web --key-regex '^\\S+' --addr h1:8151,h2:8151",
+        'as lines come, to whichever node answers',
+      ),
   ).action(publish)
   remote(
     events
       .command('get')
-      .description('the events of a key, in order, from any node')
+      .description('the events of a key, in order, from any node; with --json one line of JSON each')
       .requiredOption('--stream <stream>', 'which stream')
       .option('--key <key>', 'which key; all without')
       .option('--limit <n>', 'at most so many', '1000')
       .option('--all', 'however many there are')
-      .option('--after <cursor>', 'go on from a next_cursor'),
+      .option('--after <cursor>', 'go on from a next_cursor')
+      .example('skein events get --stream web --key alice', 'what was published under that key')
+      .example('skein events get --stream web --all --json | jq .payload', 'everything there is'),
   ).action(get)
   remote(
     events
       .command('tail')
-      .description('events of the whole cluster as they are acknowledged')
+      .description('events of the whole cluster as they are acknowledged; with --json one line of JSON each')
       .option('--stream <stream>', 'which stream; all without')
-      .option('--key <key>', 'which key; all without'),
+      .option('--key <key>', 'which key; all without')
+      .example('skein events tail --stream web', 'until Ctrl-C'),
   ).action(tail)
+}
+
+async function send(payload: string, o: SendOptions): Promise<void> {
+  const answer = (await call(clientOf(o), 'POST', '/api/events', {
+    stream: o.stream,
+    key: o.key,
+    payload: jsonOrText(payload),
+    ...(o.type === undefined ? {} : { type: o.type }),
+    ...(o.id === undefined ? {} : { id: o.id }),
+  })) as PublishedJson
+  const [result] = answer.results
+  if (o.json === true) printJson(answer)
+  else if (result !== undefined)
+    print(`${result.status} ${result.id}: shard ${result.shard}, offset ${result.offset ?? '-'}`)
+  if (result?.error !== undefined)
+    throw new CliFailure(
+      result.error.status === 409 ? exitCodes.conflict : exitCodes.failed,
+      `${result.error.code}: ${result.error.detail}`,
+      { code: result.error.code },
+    )
 }
 
 async function publish(file: string, o: PublishOptions): Promise<void> {
@@ -88,6 +156,11 @@ async function publish(file: string, o: PublishOptions): Promise<void> {
   if (file === '-' && repeat > 1) {
     throw new CliFailure(exitCodes.usage, '--repeat needs a file: standard input can be read once')
   }
+  const { signal, release } = untilInterrupted()
+  signal.addEventListener('abort', () => {
+    tell('\nstopped: give the same command again, what is stored is not stored twice')
+    dieOfInterrupt()
+  })
   const summary = await publishLines(
     {
       file,
@@ -103,8 +176,9 @@ async function publish(file: string, o: PublishOptions): Promise<void> {
       tls: tlsOf(o),
       stream: o.stream,
       patienceMs: whole('--patience', o.patience, 1, 86_400) * 1_000,
+      isQuiet: o.json === true,
     },
-  )
+  ).finally(release)
   if (o.json === true) {
     print(JSON.stringify(summary))
     return
@@ -139,7 +213,7 @@ async function get(o: GetOptions): Promise<void> {
     after = page.next_cursor
     if (after === undefined) return
   }
-  process.stderr.write(`there are more: --after ${after}, or --all\n`)
+  tell(`there are more: --after ${after}, or --all`)
 }
 
 /** A line that came from a file comes out as that line. */
@@ -156,7 +230,8 @@ async function tail(o: TailOptions): Promise<void> {
   const headers = o.token === undefined ? {} : { authorization: `Bearer ${o.token}` }
   const socket = new WebSocket(url, { headers, handshakeTimeout: 15_000, ...tlsOptions(o) })
   let isOurEnd = false
-  process.once('SIGINT', () => {
+  const { signal, release } = untilInterrupted()
+  signal.addEventListener('abort', () => {
     isOurEnd = true
     socket.close()
   })
@@ -172,7 +247,7 @@ async function tail(o: TailOptions): Promise<void> {
       else
         failed(new CliFailure(exitCodes.unreachable, `${o.addr} ended the tail: ${code} ${String(reason)}`))
     })
-  })
+  }).finally(release)
 }
 
 function showFrame(text: string, asJson: boolean): void {
@@ -180,6 +255,6 @@ function showFrame(text: string, asJson: boolean): void {
   if (frame.type === 'event' && frame.event !== undefined) {
     print(asJson ? JSON.stringify(frame.event) : lineOf(frame.event))
   } else if (frame.type === 'lagged') {
-    process.stderr.write(`(${frame.missed} events passed over: this reader is too slow)\n`)
+    tell(`(${frame.missed} events passed over: this reader is too slow)`)
   }
 }

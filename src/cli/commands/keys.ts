@@ -1,7 +1,7 @@
 /** What opens the doors, made and taken away on this machine: tokens of the HTTP surface, the cluster's cookie. No node is asked. */
 import { mkdirSync } from 'node:fs'
 import { dirname } from 'node:path'
-import type { Command } from 'commander'
+import { Option } from 'commander'
 import {
   createCookieFile,
   makeCookie,
@@ -11,9 +11,10 @@ import {
 } from '../../keys/cookie.js'
 import { accessRoles } from '../../keys/roles.js'
 import { createToken, isTokenName, loadTokens, removeToken, tokenNameAllowed } from '../../keys/tokens.js'
+import { onThisMachine, type SkeinCommand } from '../command.js'
 import { CliFailure, exitCodes } from '../exit.js'
 import { inWords } from '../in-words.js'
-import { print, printJson, printTable } from '../output.js'
+import { print, printJson, printTable, tell } from '../output.js'
 import { addCertificates } from './certificates.js'
 
 const defaultTokenFile = '.skein/tokens'
@@ -23,21 +24,34 @@ interface FileOptions {
   readonly json?: boolean
 }
 
-export function addKeys(program: Command): void {
-  const token = program.command('token').description('tokens of the HTTP surface: create, ls, remove')
+export function addKeys(program: SkeinCommand): void {
+  const token = program
+    .command('token')
+    .description('tokens of the HTTP surface: create, ls, remove')
+    .lists('ls')
   withFile(
     token
       .command('create')
       .description('make a token; its secret is printed once, the file keeps a hash')
       .requiredOption('--role <role>', `what it may do: ${accessRoles.join(', ')}`)
-      .requiredOption('--name <name>', `who it is for, as the audit log says: ${tokenNameAllowed}`),
+      .naming('--role', 'role')
+      .requiredOption('--name <name>', `who it is for, as the audit log says: ${tokenNameAllowed}`)
+      .example('skein token create --role viewer --name dashboard --file /etc/skein/tokens', 'may look')
+      .example('skein token create --role admin --name ops > ops.token', 'the secret alone goes to the file')
+      .exits(exitCodes.conflict),
   ).action(create)
+  withFile(token.command('ls').description('names and roles').example('skein token ls', 'no secrets')).action(
+    list,
+  )
+  withFile(
+    token
+      .command('remove <name>')
+      .description('end a token and every log-in made with it')
+      .example('skein token remove dashboard', 'refused by every node within two seconds')
+      .exits(exitCodes.notFound),
+  ).action(remove)
   addCookie(program)
   addCertificates(program)
-  withFile(token.command('ls').description('names and roles')).action(list)
-  withFile(token.command('remove <name>').description('end a token and every log-in made with it')).action(
-    remove,
-  )
 }
 
 interface CookieOptions {
@@ -45,19 +59,26 @@ interface CookieOptions {
   readonly json?: boolean
 }
 
-function addCookie(program: Command): void {
-  const cookie = program
-    .command('cookie')
-    .description('make a cookie, the secret that makes nodes one cluster: printed, or put in a new file')
-    .option('--file <file>', 'make this file, for --cookie-file; it must not exist')
-    .option('--json', 'print it as JSON')
-    .action(makeOne)
-  cookie
-    .command('rotate <step>')
-    .description(
-      'change the cookie of a running cluster: add, use, drop; each step must be in the file of every node before the next',
-    )
-    .action((step: string, _: unknown, command: Command) => rotate(step, command.optsWithGlobals()))
+function addCookie(program: SkeinCommand): void {
+  const cookie = onThisMachine(
+    program
+      .command('cookie')
+      .description('make a cookie, the secret that makes nodes one cluster: printed, or put in a new file')
+      .option('--file <file>', 'make this file, for --cookie-file; it must not exist')
+      .example('skein cookie --file cookie', 'readable by its owner only; copy it to every node')
+      .exits(exitCodes.conflict),
+  ).action(makeOne)
+  onThisMachine(
+    cookie
+      .command('rotate <step>')
+      .description(
+        'change the cookie of a running cluster: add, use, drop; each step must be in the file of every node before the next',
+      )
+      .names('rotation')
+      .option('--file <file>', 'the file to change')
+      .example('skein cookie rotate add --file cookie', 'then bring the file to every node')
+      .exits(exitCodes.notFound, exitCodes.conflict),
+  ).action(rotate)
 }
 
 function makeOne(o: CookieOptions): void {
@@ -90,14 +111,13 @@ function rotate(given: string, o: CookieOptions): void {
   else print(`${file} ${stepWords[step]}`)
 }
 
-function withFile(command: Command): Command {
-  return command
-    .option(
-      '--file <file>',
-      'the file that nodes are given with --token-file',
-      process.env.SKEIN_TOKEN_FILE ?? defaultTokenFile,
-    )
-    .option('--json', 'print it as JSON')
+function withFile(command: SkeinCommand): SkeinCommand {
+  command.addOption(
+    new Option('--file <file>', 'the file that nodes are given with --token-file')
+      .default(defaultTokenFile)
+      .env('SKEIN_TOKEN_FILE'),
+  )
+  return onThisMachine(command)
 }
 
 function create(o: FileOptions & { readonly role: string; readonly name: string }): void {
@@ -111,9 +131,7 @@ function create(o: FileOptions & { readonly role: string; readonly name: string 
     return
   }
   print(secret)
-  process.stderr.write(
-    `token "${o.name}" (${role}) is in ${o.file}; the line above is its secret and is not shown again\n`,
-  )
+  tell(`token "${o.name}" (${role}) is in ${o.file}; the line above is its secret and is not shown again`)
 }
 
 function list(o: FileOptions): void {

@@ -1,11 +1,13 @@
 /** `skein rooms`, `skein sessions`: who is where, and a way to speak and to listen. */
-import type { Command } from 'commander'
 import WebSocket from 'ws'
 import { type Message, SkeinClient } from '../../client/index.js'
 import { call, tlsOptions } from '../client.js'
+import type { SkeinCommand } from '../command.js'
 import { CliFailure, exitCodes } from '../exit.js'
-import { print, printJson, printTable } from '../output.js'
-import { clientOf, type RemoteOptions, remote, whole } from '../remote.js'
+import { untilInterrupted } from '../interrupt.js'
+import { print, printJson, table, tell } from '../output.js'
+import { clientOf, jsonOrText, type RemoteOptions, remote, whole } from '../remote.js'
+import { shows } from '../view.js'
 
 interface RoomRow {
   readonly room: string
@@ -36,99 +38,137 @@ interface HistoryPage {
   readonly incomplete?: string
 }
 
-const pathOf = (room: string): string => `/api/rooms/${encodeURIComponent(room)}`
+const pathOf = (room: string | undefined): string => `/api/rooms/${encodeURIComponent(room ?? '')}`
 
-export function addRooms(program: Command): void {
-  const rooms = program.command('rooms').description('rooms: ls, show, send, listen, history')
-  remote(
-    rooms
-      .command('ls')
-      .description('rooms with somebody in them, over all nodes')
-      .option('--prefix <text>', 'only those whose names begin so'),
-  ).action(list)
-  remote(rooms.command('show <room>').description('who is in it')).action(show)
+interface RoomView {
+  readonly clients: number
+  readonly members: readonly MemberRow[]
+  readonly incomplete?: readonly { readonly node_id: string; readonly error: string }[]
+}
+
+export function addRooms(program: SkeinCommand): void {
+  const rooms = program.command('rooms').description('rooms: ls, show, send, listen, history').lists('ls')
+  addRoomViews(rooms)
   remote(
     rooms
       .command('send <room> <data>')
       .description('send JSON, or text where it is none')
+      .names('room')
       .option('--id <id>', 'in rooms with history the same id is stored once')
-      .option('--user <name>', 'say whose words these are'),
+      .option('--user <name>', 'say whose words these are')
+      .example('skein rooms send lobby "maintenance at noon" --user ops', 'to everybody who is there')
+      .example('skein rooms send lobby \'{"deploy": 7}\' --id deploy-7', 'once, however often it is sent'),
   ).action(send)
   remote(
     rooms
       .command('listen <room>')
-      .description('what is said there, from whatever node, until Ctrl-C')
+      .description('what is said there, from whatever node, until Ctrl-C; with --json one line of JSON each')
+      .names('room')
       .option('--after <position>', 'in rooms with history: begin after this position; 0 for the beginning')
-      .option('--user <name>', 'who listens'),
+      .option('--user <name>', 'who listens')
+      .example('skein rooms listen lobby', 'as it is said')
+      .example('skein rooms listen log-orders --after 0', 'from the beginning, then as it is said'),
   ).action(listen)
   remote(
     rooms
       .command('history <room>')
-      .description('what was said in a room with history')
+      .description('what was said in a room with history; with --json one line of JSON each')
+      .names('room')
       .option('--after <position>', 'begin after this position', '0')
-      .option('--limit <n>', 'at most so many', '100'),
+      .option('--limit <n>', 'at most so many', '100')
+      .example('skein rooms history log-orders --limit 20', 'the first twenty'),
   ).action(history)
   addSessions(program)
 }
 
-function addSessions(program: Command): void {
-  const sessions = program.command('sessions').description('sessions of clients in rooms: ls, show')
-  remote(
-    sessions
+function addRoomViews(rooms: SkeinCommand): void {
+  shows<{ rooms: readonly RoomRow[] }, RemoteOptions & { prefix?: string }>(
+    rooms
       .command('ls')
-      .description('all of the cluster')
-      .option('--user <name>', 'only those of this user')
-      .option('--node <id>', 'only those on this node'),
-  ).action(listSessions)
-  remote(sessions.command('show <id>').description('one session')).action(
-    async (id: string, o: RemoteOptions) => {
-      const session = (await call(
-        clientOf(o),
-        'GET',
-        `/api/sessions/${encodeURIComponent(id)}`,
-      )) as SessionRow
-      if (o.json === true) printJson(session)
-      else printSessions([session])
+      .description('rooms with somebody in them, over all nodes')
+      .option('--prefix <text>', 'only those whose names begin so')
+      .example('skein rooms ls', 'with their clients, by node')
+      .example('skein rooms ls --prefix chat- --watch', 'some of them, as people come and go'),
+    {
+      ask: async (o) => {
+        const query = o.prefix === undefined ? '' : `?${new URLSearchParams({ prefix: o.prefix })}`
+        return (await call(clientOf(o), 'GET', `/api/rooms${query}`)) as { rooms: readonly RoomRow[] }
+      },
+      lines: ({ rooms: list }) =>
+        table(
+          ['ROOM', 'CLIENTS', 'HISTORY', 'NODES'],
+          list.map(({ room, clients, history: isKept, nodes }) => [
+            room,
+            clients,
+            isKept ? 'yes' : 'no',
+            nodes.map((n) => `${n.node_id} (${n.clients})`).join(', '),
+          ]),
+        ),
+    },
+  )
+  shows<RoomView>(
+    rooms
+      .command('show <room>')
+      .description('who is in it')
+      .names('room')
+      .example('skein rooms show lobby', 'users and their sessions'),
+    {
+      ask: async (o, room) => (await call(clientOf(o), 'GET', pathOf(room))) as RoomView,
+      lines: ({ members }) =>
+        table(
+          ['USER', 'NODE', 'SINCE', 'SESSION'],
+          members.map(({ user, node, since, session }) => [user, node, since, session]),
+        ),
+      notes: ({ clients, members, incomplete }) => [
+        ...(clients > members.length ? [`${clients - members.length} more`] : []),
+        ...(incomplete ?? []).map(({ node_id, error }) => `${node_id} did not answer: ${error}`),
+      ],
     },
   )
 }
 
-async function list(o: RemoteOptions & { readonly prefix?: string }): Promise<void> {
-  const query = o.prefix === undefined ? '' : `?${new URLSearchParams({ prefix: o.prefix })}`
-  const answer = (await call(clientOf(o), 'GET', `/api/rooms${query}`)) as { rooms: readonly RoomRow[] }
-  if (o.json === true) {
-    printJson(answer)
-    return
-  }
-  printTable(
-    ['ROOM', 'CLIENTS', 'HISTORY', 'NODES'],
-    answer.rooms.map(({ room, clients, history: isKept, nodes }) => [
-      room,
-      clients,
-      isKept ? 'yes' : 'no',
-      nodes.map((n) => `${n.node_id} (${n.clients})`).join(', '),
-    ]),
-  )
+interface SessionList {
+  readonly sessions: readonly SessionRow[]
+  readonly total: number
 }
 
-async function show(room: string, o: RemoteOptions): Promise<void> {
-  const answer = (await call(clientOf(o), 'GET', pathOf(room))) as {
-    clients: number
-    members: readonly MemberRow[]
-    incomplete?: readonly { node_id: string; error: string }[]
-  }
-  if (o.json === true) {
-    printJson(answer)
-    return
-  }
-  printTable(
-    ['USER', 'NODE', 'SINCE', 'SESSION'],
-    answer.members.map(({ user, node, since, session }) => [user, node, since, session]),
+function addSessions(program: SkeinCommand): void {
+  const sessions = program
+    .command('sessions')
+    .description('sessions of clients in rooms: ls, show')
+    .lists('ls')
+  shows<SessionList, RemoteOptions & { user?: string; node?: string }>(
+    sessions
+      .command('ls')
+      .description('all of the cluster')
+      .option('--user <name>', 'only those of this user')
+      .option('--node <id>', 'only those on this node')
+      .naming('--node', 'node')
+      .example('skein sessions ls', 'who is connected where')
+      .example('skein sessions ls --user alice', 'those of one user'),
+    {
+      ask: async (o) => {
+        const query = new URLSearchParams({ limit: '1000' })
+        if (o.user !== undefined) query.set('user', o.user)
+        if (o.node !== undefined) query.set('node', o.node)
+        return (await call(clientOf(o), 'GET', `/api/sessions?${query}`)) as SessionList
+      },
+      lines: ({ sessions: list }) => sessionLines(list),
+      notes: ({ sessions: list, total }) => (total > list.length ? [`${total - list.length} more`] : []),
+    },
   )
-  if (answer.clients > answer.members.length)
-    process.stderr.write(`${answer.clients - answer.members.length} more\n`)
-  for (const { node_id, error } of answer.incomplete ?? [])
-    process.stderr.write(`${node_id} did not answer: ${error}\n`)
+  shows<SessionRow>(
+    sessions
+      .command('show <id>')
+      .description('one session')
+      .names('session')
+      .example('skein sessions show 6b1f0c2a9b77', 'its user, node and rooms'),
+    {
+      ask: async (o, id) =>
+        (await call(clientOf(o), 'GET', `/api/sessions/${encodeURIComponent(id ?? '')}`)) as SessionRow,
+      lines: (session) => sessionLines([session]),
+    },
+  )
 }
 
 async function send(
@@ -138,7 +178,7 @@ async function send(
 ): Promise<void> {
   const { id, user } = o
   const body = {
-    data: dataOf(text),
+    data: jsonOrText(text),
     ...(id === undefined ? {} : { id }),
     ...(user === undefined ? {} : { user }),
   }
@@ -149,14 +189,6 @@ async function send(
   }
   if (o.json === true) printJson(answer)
   else print(`${answer.status}${answer.position === null ? '' : ` at ${answer.position}`}`)
-}
-
-function dataOf(text: string): unknown {
-  try {
-    return JSON.parse(text)
-  } catch {
-    return text
-  }
 }
 
 async function listen(
@@ -179,16 +211,18 @@ async function listen(
   })
   client.on('message', (message) => print(o.json === true ? JSON.stringify(message) : lineOf(message)))
   client.on('disconnected', ({ address, reason, final }) => {
-    if (!final) process.stderr.write(`(lost ${address}: ${reason})\n`)
+    if (!final) tell(`(lost ${address}: ${reason})`)
   })
-  client.on('lagged', ({ missed }) => process.stderr.write(`(${missed} messages passed over: too slow)\n`))
-  const ended = new Promise<void>((done) => process.once('SIGINT', done))
+  client.on('lagged', ({ missed }) => tell(`(${missed} messages passed over: too slow)`))
+  const { signal, release } = untilInterrupted()
+  const ended = new Promise<void>((done) => signal.addEventListener('abort', () => done()))
   try {
     const after =
       o.after === undefined ? {} : { after: whole('--after', o.after, 0, Number.MAX_SAFE_INTEGER) }
     await client.join(room, after)
   } catch (error) {
     client.close()
+    release()
     throw new CliFailure(exitCodes.failed, error instanceof Error ? error.message : String(error))
   }
   await ended
@@ -213,35 +247,16 @@ async function history(
       print(
         o.json === true ? JSON.stringify(message) : `${message.position} ${message.at} ${lineOf(message)}`,
       )
-    if (page.incomplete !== undefined) process.stderr.write(`the newest may be missing: ${page.incomplete}\n`)
+    if (page.incomplete !== undefined) tell(`the newest may be missing: ${page.incomplete}`)
     if (page.next_after === undefined) return
     left -= page.messages.length
     after = page.next_after
   }
-  process.stderr.write(`there may be more: --after ${after}\n`)
+  tell(`there may be more: --after ${after}`)
 }
 
-async function listSessions(
-  o: RemoteOptions & { readonly user?: string; readonly node?: string },
-): Promise<void> {
-  const query = new URLSearchParams({ limit: '1000' })
-  if (o.user !== undefined) query.set('user', o.user)
-  if (o.node !== undefined) query.set('node', o.node)
-  const answer = (await call(clientOf(o), 'GET', `/api/sessions?${query}`)) as {
-    sessions: readonly SessionRow[]
-    total: number
-  }
-  if (o.json === true) {
-    printJson(answer)
-    return
-  }
-  printSessions(answer.sessions)
-  if (answer.total > answer.sessions.length)
-    process.stderr.write(`${answer.total - answer.sessions.length} more\n`)
-}
-
-function printSessions(sessions: readonly SessionRow[]): void {
-  printTable(
+function sessionLines(sessions: readonly SessionRow[]): readonly string[] {
+  return table(
     ['SESSION', 'USER', 'NODE', 'CONNECTED', 'SINCE', 'ROOMS'],
     sessions.map(({ id, user, node, connected, since, rooms }) => [
       id,

@@ -1,24 +1,31 @@
 /** `skein start`: one node in this process, until a signal or its own end. */
-import type { Command } from 'commander'
 import { type SettingRow, settingRows } from '../../config/print.js'
 import { toNodeConfig } from '../../config/resolve.js'
-import { createNode } from '../../runtime/create-node.js'
 import type { NodeConfig, SkeinNode } from '../../runtime/node-api.js'
 import { presets } from '../../runtime/presets.js'
+import { onThisMachine, type SkeinCommand } from '../command.js'
 import { CliFailure, exitCodes } from '../exit.js'
 import { addFlags } from '../flags.js'
 import { explain, readSettings, type StartOptions } from '../node-config.js'
 import { print, printJson, printTable } from '../output.js'
 
-export function addStart(program: Command): void {
+export function addStart(program: SkeinCommand): void {
   const command = program
     .command('start')
     .description('start a node; without peers it runs alone, with the same API')
+    .details(
+      'Every option is also SKEIN_<OPTION> in the environment and a key of the file given with --config. A flag counts before the environment, that before the file, that before the preset. The first SIGTERM or Ctrl-C hands over what the node has and ends it, the second ends it at once.',
+    )
+    .example('skein start', 'a node of its own, with the dashboard at http://127.0.0.1:8151/')
+    .example(
+      'skein start --node-id node-2 --port 8152 --peer-port 6746 --data-dir .skein/node-2 --peer 127.0.0.1:6745',
+      'a second one of the same host',
+    )
+    .example('skein start --config node.json --print-config', 'every value, and where it came from')
   addFlags(command)
   command.option('--config <file>', 'JSON file with any of these options by their keys')
   command.option('--print-config', 'show every value and where it came from, then end')
-  command.option('--json', 'print one line of JSON when the node is up')
-  command.action(start)
+  onThisMachine(command, 'print one line of JSON when the node is up').action(start)
 }
 
 async function start(given: StartOptions): Promise<void> {
@@ -36,6 +43,8 @@ async function start(given: StartOptions): Promise<void> {
   }
   // From the very start: whoever stops the process while it comes up is obeyed as soon as it is up.
   const signals = new StopSignals()
+  // Loaded when it is wanted: most commands need nothing of a node.
+  const { createNode } = await import('../../runtime/create-node.js')
   const node = await createNode(config).catch((error: unknown) => {
     throw explain(error)
   })

@@ -7,8 +7,8 @@ import { mkdirSync } from 'node:fs'
 import { createServer } from 'node:net'
 import { join, resolve } from 'node:path'
 import { fileURLToPath } from 'node:url'
-import type { Command } from 'commander'
 import { exchange } from '../client.js'
+import { onThisMachine, type SkeinCommand } from '../command.js'
 import { CliFailure, exitCodes } from '../exit.js'
 import { paint, print } from '../output.js'
 import { whole } from '../remote.js'
@@ -40,19 +40,25 @@ interface UpOptions {
   readonly peerPort: string
 }
 
-export function addUp(program: Command): void {
-  program
-    .command('up')
-    .description('a local cluster with its dashboard, in this terminal')
-    .option('--nodes <n>', `how many, 1 to ${nodesMax}`, '3')
-    .option('--dir <directory>', 'where the nodes keep their data', '.skein')
-    .option('--port <port>', 'first HTTP port to try', '8151')
-    .option('--peer-port <port>', 'first peer port to try', '6745')
-    .option('--no-restart', 'leave a node that died alone')
-    .option('--json', 'one line of JSON when the cluster is ready')
-    .action(async (options: UpOptions) => {
-      await new LocalCluster(options).run()
-    })
+export function addUp(program: SkeinCommand): void {
+  onThisMachine(
+    program
+      .command('up')
+      .description('a local cluster with its dashboard, in this terminal')
+      .details(
+        'Real processes, each started again when it dies. Ctrl-C drains and stops all, a second one ends them at once. SKEIN_* variables reach the nodes.',
+      )
+      .option('--nodes <n>', `how many, 1 to ${nodesMax}`, '3')
+      .option('--dir <directory>', 'where the nodes keep their data', '.skein')
+      .option('--port <port>', 'first HTTP port to try', '8151')
+      .option('--peer-port <port>', 'first peer port to try', '6745')
+      .option('--no-restart', 'leave a node that died alone')
+      .example('skein up --nodes 3', 'three nodes; what to try next is printed')
+      .example('SKEIN_PRESET=local skein up --nodes 5 --dir five', 'five, somewhere else'),
+    'one line of JSON when the cluster is ready',
+  ).action(async (options: UpOptions) => {
+    await new LocalCluster(options).run()
+  })
 }
 
 class LocalCluster {
@@ -224,7 +230,7 @@ class LocalCluster {
       `  curl -s -XPOST ${url}/api/events -H 'content-type: application/json' -d '{"stream":"demo","key":"alice","type":"hello","payload":{"n":1}}'`,
     )
     print(`  curl -s '${`http://127.0.0.1:${(second ?? first).port}`}/api/events?stream=demo&key=alice'`)
-    print('  node bin/skein.js nodes ls')
+    print('  node bin/skein.js top')
     if (second !== undefined)
       print(`Now break it:  kill -9 ${second.child?.pid}   (watch the dashboard; it comes back by itself)`)
     print('Ctrl-C drains and stops all.')
