@@ -7,6 +7,7 @@ import { existsSync, readFileSync, writeFileSync } from 'node:fs'
 import { resolve } from 'node:path'
 import { pathToFileURL } from 'node:url'
 import { alertRules, alertsPage } from './generate/alerts.js'
+import { cliReference } from './generate/cli-reference.js'
 import { grafanaDashboard } from './generate/grafana.js'
 import { metricsPage } from './generate/metrics-page.js'
 
@@ -20,6 +21,7 @@ export interface Generator {
 }
 
 const generators: readonly Generator[] = [
+  { file: 'docs/CLI.md', generate: cliReference },
   { file: 'docs/METRICS.md', generate: metricsPage },
   { file: 'docs/ALERTS.md', generate: alertsPage },
   { file: 'deploy/prometheus/alerts.yaml', generate: alertRules },
