@@ -1,10 +1,15 @@
-/** How the dashboard is built: relative links so that it works behind any prefix, no inlined assets so that a strict CSP holds. */
+/** How the dashboard and the page about the API are built: relative links so that it works behind any prefix, no inlined assets so that a strict CSP holds. */
+import { join } from 'node:path'
 import { defineConfig } from 'vite'
 
 export default defineConfig({
   root: import.meta.dirname,
   base: './',
   build: {
+    rollupOptions: {
+      input: ['index.html', 'docs/index.html'].map((page) => join(import.meta.dirname, page)),
+    },
+    chunkSizeWarningLimit: 2_000,
     outDir: '../dist/dashboard',
     emptyOutDir: true,
     target: 'es2022',

@@ -157,6 +157,7 @@ function viewRoutes(node: SkeinNode, watch: WatchHub): Route[] {
       path: '/api/cluster/watch',
       role: 'viewer',
       summary: 'Server-sent events: a snapshot, then what changes; Last-Event-ID resumes',
+      headers: [{ name: 'Last-Event-ID', description: 'Of the last event that was seen' }],
       answers: {
         200: {
           description: 'event: snapshot | feed | state; the data of a feed event is a FeedEvent',

@@ -76,6 +76,8 @@ function writeRoutes(node: SkeinNode): Route[] {
       summary:
         'Write a document. One that exists needs If-Match with its ETag, or * (428 without, 412 when it has changed); the document skein holds Skein’s own settings',
       body: shapes.configWriteSchema,
+      headers: preconditions,
+      refusals: { 412: 'It has changed since that version', 428: 'It exists, and no version was named' },
       answers: {
         200: { description: 'The new version', schema: shapes.configDocumentSchema },
         201: { description: 'The first version', schema: shapes.configDocumentSchema },
@@ -97,6 +99,8 @@ function writeRoutes(node: SkeinNode): Route[] {
       summary: 'Write the value of an earlier version again, as a new one; If-Match is optional',
       body: shapes.configRollbackSchema,
       answers: { 200: { description: 'The new version', schema: shapes.configDocumentSchema } },
+      headers: preconditions,
+      refusals: { 412: 'It has changed since that version' },
       errors: ['invalid_argument', 'not_found', 'conflict', 'unavailable', 'timeout'],
       handle: async ({ params, body, http, principal }) => {
         const ifVersion = versionOf(http.headers)
@@ -113,6 +117,11 @@ function writeRoutes(node: SkeinNode): Route[] {
     }),
   ]
 }
+
+const preconditions = [
+  { name: 'If-Match', description: 'The ETag of the version to be replaced, such as "3", or * for any' },
+  { name: 'If-None-Match', description: '*: only if there is none yet' },
+]
 
 interface Precondition {
   readonly isGiven: boolean

@@ -416,7 +416,7 @@ export const eventInputSchema = named(
   }),
 )
 export const publishBodySchema = named('PublishBody', z.union([eventInputSchema, z.array(eventInputSchema)]))
-const publishResultSchema = z.object({
+export const publishResultSchema = z.object({
   id: nullableId,
   status: z.enum(['accepted', 'duplicate', 'rejected']),
   shard: count.nullable(),

@@ -6,7 +6,7 @@ import { statfs } from 'node:fs/promises'
 import { availableParallelism, hostname, platform, release, totalmem } from 'node:os'
 import { z } from 'zod'
 import type { NodeView, SkeinNode } from '../runtime/node-api.js'
-import { limits } from './contract.js'
+import { limits, publishedSchema, publishResultSchema } from './contract.js'
 import { type CheckedEvent, checkEvent } from './event-input.js'
 import { isPlainObject, member, parseJson, requireUtf8 } from './json-input.js'
 import { invalid, notFound } from './problem.js'
@@ -15,6 +15,79 @@ import { type Route, route, type SocketRoute, socketRoute } from './route.js'
 
 const statusPeriodMs = 1_000
 const anyBody = z.unknown()
+
+const figures = {
+  cpu_usage: z.number(),
+  memory_used: z.number().nullable(),
+  disk_used: z.number().nullable(),
+  document_count: z.number().nullable(),
+  collections_count: z.number().nullable(),
+}
+const shapes = {
+  nodes: z.array(
+    z.object({
+      node_id: z.string(),
+      http_addr: z.string(),
+      grpc_addr: z.string(),
+      status: z.enum(['active', 'inactive', 'diverged']),
+      last_seen: z.number().int(),
+    }),
+  ),
+  status: z.object({
+    node_id: z.string(),
+    status: z.enum(['standalone', 'cluster-connecting', 'cluster-ready', 'cluster']),
+    replication_port: z.number().int(),
+    current_sequence: z.number(),
+    log_entries: z.number(),
+    data_dir: z.string(),
+    peers: z.array(
+      z.object({
+        address: z.string(),
+        is_connected: z.boolean(),
+        last_seen_secs_ago: z.number().int().nullable(),
+        replication_lag: z.number(),
+        stats: z.object(figures),
+      }),
+    ),
+    stats: z.object(figures),
+  }),
+  info: z.object({
+    node_id: z.string(),
+    is_cluster_mode: z.boolean(),
+    cluster_config: z.object({
+      node_id: z.string(),
+      peers: z.array(z.string()),
+      replication_port: z.number().int(),
+    }),
+    cpu_usage: z.number(),
+    memory_usage: z.number(),
+    memory_total: z.number(),
+    uptime: z.number().int(),
+    os_name: z.string(),
+    os_version: z.string(),
+    hostname: z.string(),
+    num_cpus: z.number().int(),
+  }),
+  health: z.object({ status: z.literal('ok'), timestamp: z.string() }),
+  removed: z.object({
+    success: z.literal(true),
+    status: z.literal('ok'),
+    node_id: z.string(),
+    node_address: z.string(),
+  }),
+  accepted: z.object({ status: z.literal('accepted') }),
+  acceptedMany: z.object({
+    status: z.literal('accepted'),
+    rejected: z.number().int().optional(),
+    results: z.array(publishResultSchema).optional(),
+  }),
+  traces: z.object({
+    partialSuccess: z.object({
+      rejectedSpans: z.number().int().optional(),
+      errorMessage: z.string().optional(),
+    }),
+  }),
+} as const
 
 export function olderRoutes(node: SkeinNode, publisher: Publisher): Route[] {
   return [...clusterShapes(node), ...ingestShapes(publisher), otlpShape(publisher)]
@@ -46,7 +119,7 @@ function clusterShapes(node: SkeinNode): Route[] {
       path: '/api/nodes',
       role: 'viewer',
       summary: 'Nodes as a bare array',
-      answers: { 200: { description: 'node_id http_addr grpc_addr status last_seen (seconds)' } },
+      answers: { 200: { description: 'last_seen in seconds', schema: shapes.nodes } },
       handle: () => ({
         body: node.members.list().map((each) => ({
           node_id: each.id,
@@ -62,11 +135,7 @@ function clusterShapes(node: SkeinNode): Route[] {
       path: '/_api/cluster/status',
       role: 'viewer',
       summary: 'State of the database node',
-      answers: {
-        200: {
-          description: 'node_id status replication_port current_sequence log_entries data_dir peers stats',
-        },
-      },
+      answers: { 200: { description: 'With its peers', schema: shapes.status } },
       handle: async () => ({ body: await oldStatus(node) }),
     }),
     route({
@@ -74,7 +143,7 @@ function clusterShapes(node: SkeinNode): Route[] {
       path: '/_api/cluster/info',
       role: 'viewer',
       summary: 'The node and its machine',
-      answers: { 200: { description: 'node_id is_cluster_mode cluster_config and figures of the machine' } },
+      answers: { 200: { description: 'With figures of the machine', schema: shapes.info } },
       handle: () => ({ body: oldInfo(node) }),
     }),
     route({
@@ -82,7 +151,7 @@ function clusterShapes(node: SkeinNode): Route[] {
       path: '/_api/health',
       role: 'public',
       summary: 'The process answers',
-      answers: { 200: { description: 'status timestamp' } },
+      answers: { 200: { description: 'Alive', schema: shapes.health } },
       handle: () => ({ body: { status: 'ok', timestamp: new Date().toISOString() } }),
     }),
     route({
@@ -91,7 +160,7 @@ function clusterShapes(node: SkeinNode): Route[] {
       role: 'admin',
       summary: 'Remove the node at an address',
       body: z.object({ node_address: z.string().min(1).max(300) }),
-      answers: { 200: { description: 'Removed' } },
+      answers: { 200: { description: 'Removed', schema: shapes.removed } },
       errors: ['invalid_argument', 'not_found', 'conflict'],
       handle: async ({ body }) => {
         const wanted = body.node_address
@@ -212,7 +281,7 @@ function ingestShapes(publisher: Publisher): Route[] {
       body: anyBody,
       bodyIsRaw: true,
       bodyBytesMax: limits.batchBytesMax,
-      answers: { 200: { description: 'accepted duplicates rejected results' } },
+      answers: { 200: { description: 'Durable', schema: publishedSchema } },
       errors: ['event_conflict', 'overloaded', 'no_owner'],
       handle: async ({ bytes }) => ({ body: await take(bytes, 'also', 'ingest', 'trace_id') }),
     }),
@@ -224,7 +293,7 @@ function ingestShapes(publisher: Publisher): Route[] {
       summary: 'One event; the key is project_id, the stream events',
       body: anyBody,
       bodyIsRaw: true,
-      answers: { 202: { description: 'status accepted' } },
+      answers: { 202: { description: 'Durable', schema: shapes.accepted } },
       errors: ['event_conflict', 'overloaded', 'no_owner'],
       handle: async ({ bytes }) => {
         await take(bytes, 'never', 'events', 'project_id')
@@ -240,7 +309,9 @@ function ingestShapes(publisher: Publisher): Route[] {
       body: anyBody,
       bodyIsRaw: true,
       bodyBytesMax: limits.batchBytesMax,
-      answers: { 202: { description: 'status accepted; rejected and results when some were not' } },
+      answers: {
+        202: { description: 'rejected and results when some were not taken', schema: shapes.acceptedMany },
+      },
       errors: ['event_conflict', 'overloaded', 'no_owner'],
       handle: async ({ bytes }) => {
         const { rejected, results } = await take(bytes, 'only', 'events', 'project_id')
@@ -293,7 +364,9 @@ function otlpShape(publisher: Publisher): Route {
     summary: 'OTLP/JSON traces',
     body: otlpBody,
     bodyBytesMax: limits.batchBytesMax,
-    answers: { 200: { description: 'partialSuccess, empty when every span was taken' } },
+    answers: {
+      200: { description: 'partialSuccess is empty when every span was taken', schema: shapes.traces },
+    },
     errors: ['overloaded', 'no_owner'],
     handle: async ({ body, bytes }) => {
       const events = body.resourceSpans.flatMap(({ resource, scopeSpans }) =>

@@ -25,9 +25,10 @@ export function openapiDocument(
       summary: socket.summary,
       operationId: nameOf('GET', socket.path),
       ...securityOf(socket.role),
-      parameters: queryParameters(socket.query),
+      parameters: [...pathParameters(socket.path), ...queryParameters(socket.query)],
       responses: {
         101: { description: 'The connection is a WebSocket now' },
+        426: problemAnswer('It did not ask for a WebSocket'),
         ...problems(['forbidden_origin', 'invalid_argument', ...refusalsOf(socket.role)]),
       },
     })
@@ -41,20 +42,27 @@ export function openapiDocument(
 }
 
 function operationOf(route: Route): Json {
-  const pathParameters = [...route.path.matchAll(/\{(\w+)\}/g)].map(([, name]) => ({
+  return {
+    summary: route.summary,
+    operationId: nameOf(route.method, route.path),
+    ...securityOf(route.role),
+    parameters: [
+      ...pathParameters(route.path),
+      ...queryParameters(route.query),
+      ...(route.headers ?? []).map((header) => ({ ...header, in: 'header', schema: { type: 'string' } })),
+    ],
+    ...(route.body === undefined ? {} : { requestBody: requestBody(route) }),
+    responses: { ...problems(errorsOf(route)), ...refusals(route), ...answers(route) },
+  }
+}
+
+function pathParameters(path: string): Json[] {
+  return [...path.matchAll(/\{(\w+)\}/g)].map(([, name]) => ({
     name,
     in: 'path',
     required: true,
     schema: { type: 'string' },
   }))
-  return {
-    summary: route.summary,
-    operationId: nameOf(route.method, route.path),
-    ...securityOf(route.role),
-    parameters: [...pathParameters, ...queryParameters(route.query)],
-    ...(route.body === undefined ? {} : { requestBody: requestBody(route) }),
-    responses: { ...problems(errorsOf(route)), ...answers(route) },
-  }
 }
 
 /** What any route with a body, or any that writes, may refuse. */
@@ -99,7 +107,9 @@ function requestBody(route: Route): Json {
 function answers(route: Route): Json {
   return Object.fromEntries(
     Object.entries(route.answers).map(([status, { description, schema, type }]) => {
-      const content = schema === undefined ? { type: 'string' } : schemaOf(schema, 'output')
+      const isJson = type === undefined || type === 'application/json'
+      const ofText = isJson ? {} : { type: 'string' }
+      const content = schema === undefined ? ofText : schemaOf(schema, 'output')
       return [status, { description, content: { [type ?? 'application/json']: { schema: content } } }]
     }),
   )
@@ -108,13 +118,22 @@ function answers(route: Route): Json {
 function problems(codes: readonly ErrorCode[]): Json {
   const byStatus = new Map<number, ErrorCode[]>()
   for (const code of codes) byStatus.set(statusOf(code), [...(byStatus.get(statusOf(code)) ?? []), code])
-  const schema = schemaOf(problemSchema, 'output')
   return Object.fromEntries(
-    [...byStatus].map(([status, list]) => [
-      status,
-      { description: `code: ${list.join(', ')}`, content: { 'application/problem+json': { schema } } },
-    ]),
+    [...byStatus].map(([status, list]) => [status, problemAnswer(`code: ${list.join(', ')}`)]),
   )
+}
+
+function refusals({ refusals = {} }: Route): Json {
+  return Object.fromEntries(
+    Object.entries(refusals).map(([status, description]) => [status, problemAnswer(description)]),
+  )
+}
+
+function problemAnswer(description: string): Json {
+  return {
+    description,
+    content: { 'application/problem+json': { schema: schemaOf(problemSchema, 'output') } },
+  }
 }
 
 function queryParameters(query: z.ZodType | undefined): Json[] {
@@ -143,7 +162,11 @@ function components(): Json {
   )
 }
 
+/** Unique: `/_api/…` of an older system stands beside `/api/…`. */
 function nameOf(method: string, path: string): string {
-  const words = path.split(/[^A-Za-z0-9]+/).filter((word) => word !== '')
+  const words = path
+    .replace(/^\/_api\//, '/older/')
+    .split(/[^A-Za-z0-9]+/)
+    .filter((word) => word !== '')
   return [method.toLowerCase(), ...words].join('_')
 }

@@ -37,6 +37,11 @@ export interface Answer {
 export const hijacked = Symbol('hijacked')
 type Outcome = Answer | typeof hijacked
 
+export interface RequestHeader {
+  readonly name: string
+  readonly description: string
+}
+
 export interface RouteSpec<Q extends z.ZodType, B extends z.ZodType> {
   readonly method: Method
   /** `/api/cluster/nodes/{id}` */
@@ -58,6 +63,10 @@ export interface RouteSpec<Q extends z.ZodType, B extends z.ZodType> {
     Record<number, { readonly description: string; readonly schema?: z.ZodType; readonly type?: string }>
   >
   readonly errors?: readonly ErrorCode[]
+  /** Refusals with another status than their code has elsewhere. */
+  readonly refusals?: Readonly<Record<number, string>>
+  /** That `handle` looks at itself. */
+  readonly headers?: readonly RequestHeader[]
   handle(request: RouteRequest<z.output<Q>, z.output<B>>): Outcome | Promise<Outcome>
 }
 

@@ -1,4 +1,4 @@
-/** The dashboard's files. They are listed once at start, so that no request can name a file outside of them. */
+/** The files of the dashboard and of the page about the API. They are listed once at start, so that no request can name a file outside of them. */
 import { readdir, readFile, stat } from 'node:fs/promises'
 import { extname, join, relative, sep } from 'node:path'
 import type { Answer } from './route.js'
@@ -34,11 +34,14 @@ export class StaticFiles {
   }
 
   has(path: string): boolean {
-    return path === '/' || this.files.has(path)
+    return path === '/' || this.files.has(path) || this.files.has(pageOf(path))
   }
 
   async read(path: string): Promise<Answer | undefined> {
-    const name = path === '/' ? '/index.html' : path
+    const page = pageOf(path)
+    if (!path.endsWith('/') && this.files.has(page))
+      return { status: 308, headers: { location: `${path.slice(path.lastIndexOf('/') + 1)}/` }, body: '' }
+    const name = path.endsWith('/') ? page : path
     const file = this.files.get(name)
     if (file === undefined)
       return path === '/' ? { contentType: 'text/html; charset=utf-8', body: plainPage } : undefined
@@ -50,6 +53,11 @@ export class StaticFiles {
       body: await readFile(file),
     }
   }
+}
+
+/** Of a folder, with or without the slash at its end. */
+function pageOf(path: string): string {
+  return path.endsWith('/') ? `${path}index.html` : `${path}/index.html`
 }
 
 async function isDirectory(path: string): Promise<boolean> {
