@@ -12,7 +12,7 @@ async function show(at: Element): Promise<void> {
     SwaggerUI({
       spec: (await answer.json()) as object,
       domNode: at,
-      docExpansion: 'none',
+      docExpansion: 'list',
       filter: true,
       deepLinking: true,
       validatorUrl: null,

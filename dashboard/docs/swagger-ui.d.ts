@@ -3,7 +3,7 @@ declare module 'swagger-ui-dist/swagger-ui-es-bundle.js' {
   export default function SwaggerUI(options: {
     readonly spec: object
     readonly domNode: Element
-    readonly docExpansion: 'none'
+    readonly docExpansion: 'list'
     readonly filter: boolean
     readonly deepLinking: boolean
     readonly validatorUrl: null

@@ -22,6 +22,7 @@ export function openapiDocument(
   for (const route of routes) add(route.path, route.method.toLowerCase(), operationOf(route))
   for (const socket of sockets) {
     add(socket.path, 'get', {
+      tags: [tagOf(socket.path)],
       summary: socket.summary,
       operationId: nameOf('GET', socket.path),
       ...securityOf(socket.role),
@@ -43,6 +44,7 @@ export function openapiDocument(
 
 function operationOf(route: Route): Json {
   return {
+    tags: [tagOf(route.path)],
     summary: route.summary,
     operationId: nameOf(route.method, route.path),
     ...securityOf(route.role),
@@ -160,6 +162,14 @@ function components(): Json {
   return Object.fromEntries(
     Object.entries(all).map(([id, { $schema: _, $id: __, ...schema }]) => [id, schema]),
   )
+}
+
+/** What it is about, for those who read. */
+function tagOf(path: string): string {
+  const [first = '', second = ''] = path.split('/').slice(1)
+  if (first === 'ws' || path.endsWith('/ws')) return 'sockets'
+  if (first === '_api' || first === 'v1' || ['nodes', 'ingest', 'v1'].includes(second)) return 'older systems'
+  return first === 'api' ? second : 'system'
 }
 
 /** Unique: `/_api/…` of an older system stands beside `/api/…`. */

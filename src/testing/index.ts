@@ -1,4 +1,10 @@
-/** Contract suites: what every driver must pass. Bring your own `describe` and `it`. */
+/** Contract suites: what every driver must pass. Bring your own `describe` and `it`. Beside them, the ports that a driver implements. */
+export type { Address, LeaseId, Revision } from '../core/kernel/brand.js'
+export type * from '../core/kernel/store-types.js'
+export type { AgentFence, NewEvent } from '../core/routing/events.js'
+export type * from '../ports/journal.js'
+export type * from '../ports/store.js'
+export type * from '../ports/transport.js'
 export * from './datagram-contract.js'
 export * from './journal-contract.js'
 export * from './store-contract.js'
