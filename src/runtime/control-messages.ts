@@ -4,6 +4,7 @@ import type { Strategy } from '../core/balancing/balancer.js'
 import type { LeaderFact } from '../core/election/leader-election.js'
 import type { BootId, Epoch, LeaseId, NodeId, ShardId } from '../core/kernel/brand.js'
 import type { ErrorCode } from '../core/kernel/error.js'
+import type { FeedEventName } from '../core/kernel/feed-events.js'
 import type { Note } from '../core/kernel/machine.js'
 import type { KeyValue, Transaction, TransactionResult } from '../core/kernel/store-types.js'
 import type { Evidence, Lifecycle, MemberRecord, MemberStatus, Telemetry } from '../core/membership/member.js'
@@ -82,7 +83,7 @@ export type ControlToMain =
   | {
       readonly type: 'feed'
       readonly atMs: number
-      readonly event: string
+      readonly event: FeedEventName
       readonly fields: Readonly<Record<string, unknown>>
     }
   | { readonly type: 'journal_open'; readonly lease: LeaseId }

@@ -3,6 +3,7 @@
  * and what they mean is in `metrics/table.ts`, how they come out of here in `metrics/collectors.ts`. One set per node: several may live in one process.
  */
 import { monitorEventLoopDelay } from 'node:perf_hooks'
+import type { FeedEventName } from '../core/kernel/feed-events.js'
 import { Histogram } from '../core/kernel/histogram.js'
 import { monotonicMs } from './host-clock.js'
 import { collectorsOf, type InstrumentSources } from './metrics/collectors.js'
@@ -78,7 +79,7 @@ export class Instruments implements Metrics {
   }
 
   /** Counts from the feed, so that metrics and history never disagree. */
-  countFeed(event: string, fields: Readonly<Record<string, unknown>>): void {
+  countFeed(event: FeedEventName, fields: Readonly<Record<string, unknown>>): void {
     const { counts } = this
     const [area, what = ''] = event.split('.')
     if (area === 'member') this.countMember(what, String(fields.member))

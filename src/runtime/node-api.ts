@@ -2,7 +2,9 @@
  * What a running node offers to the program that embeds it, and all that the HTTP surface is built on. Types only.
  * Times are ms since the epoch unless a name says otherwise; every promise that fails does so with a `SkeinError`.
  */
+
 import type { Epoch, NodeId, ShardId } from '../core/kernel/brand.js'
+import type { FeedEventName } from '../core/kernel/feed-events.js'
 import type { AgentsApi, BalancerApi } from './agents/api-types.js'
 import type { Channel, ChannelHandlers } from './channels.js'
 import type { RoomsApi } from './rooms/api-types.js'
@@ -192,7 +194,7 @@ export interface FeedEvent {
   readonly atMs: number
   /** The node that observed it: this one. */
   readonly nodeId: NodeId
-  readonly event: string
+  readonly event: FeedEventName
   readonly fields: Readonly<Record<string, unknown>>
 }
 

@@ -1,9 +1,11 @@
 /** A running node: joins control, data plane, tails, consumers and views into the public API. Holds no rules of its own. */
+
 import { randomBytes } from 'node:crypto'
 import type { AgentAlarm } from '../core/agents/audit.js'
 import { type Address, asBootId, asEpoch } from '../core/kernel/brand.js'
 import { settingsName } from '../core/kernel/config-document.js'
 import { SkeinError } from '../core/kernel/error.js'
+import type { FeedEventName } from '../core/kernel/feed-events.js'
 import { NoteLimiter } from '../core/kernel/note-limiter.js'
 import { registrationPrefix } from '../core/kernel/registration.js'
 import type { StoreOp } from '../core/kernel/store-types.js'
@@ -130,6 +132,7 @@ export class RunningNode implements SkeinNode {
   private readonly reader: EventReader
   private readonly tails: Tails
   private readonly feed = new Feed()
+  private followConfig: (() => void) | undefined
   private readonly leadership: Leadership
   private readonly operations: Operations
   private readonly running: Agents
@@ -505,8 +508,16 @@ export class RunningNode implements SkeinNode {
   private ownershipAlarm(alarm: Alarm | AgentAlarm): void {
     const fields = { ...alarm }
     this.parts.log('error', 'ownership.alarm', fields)
-    this.instruments.countFeed('ownership.alarm', fields)
-    this.feed.push({ atMs: Date.now(), nodeId: this.parts.nodeId, event: 'ownership.alarm', fields })
+    this.happened('ownership.alarm', fields)
+  }
+
+  private happened(
+    event: FeedEventName,
+    fields: Readonly<Record<string, unknown>>,
+    atMs: number = Date.now(),
+  ): void {
+    this.instruments.countFeed(event, fields)
+    this.feed.push({ atMs, nodeId: this.parts.nodeId, event, fields })
   }
 
   private retentionOf(): Retention {
@@ -590,15 +601,13 @@ export class RunningNode implements SkeinNode {
         break
       case 'config':
         this.config.update(message.documents)
+        // What was there before is no news.
+        this.followConfig ??= this.config.watch(({ key, version, by, note }) =>
+          this.happened('config.changed', { key, version, by, note }),
+        )
         break
       case 'feed':
-        this.instruments.countFeed(message.event, message.fields)
-        this.feed.push({
-          atMs: message.atMs,
-          nodeId: this.parts.nodeId,
-          event: message.event,
-          fields: message.fields,
-        })
+        this.happened(message.event, message.fields, message.atMs)
         log('info', message.event, message.fields)
         break
       case 'journal_open':

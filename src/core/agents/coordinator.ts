@@ -10,6 +10,7 @@
  * no earlier write of its own about that agent, or of that pack, may be of unknown outcome. A pack of unknown outcome is settled before its names are looked
  * at again, by writing an empty one in its place, which either can never be overwritten or is refused because the pack was there.
  */
+
 import type { Balancer, Strategy } from '../balancing/balancer.js'
 import type { Candidate } from '../balancing/candidate.js'
 import { isFit, type Work } from '../balancing/candidate.js'
@@ -26,6 +27,7 @@ import {
 } from '../kernel/brand.js'
 import { isRebalancing } from '../kernel/config-document.js'
 import { Deadlines } from '../kernel/deadlines.js'
+import type { FeedEventName } from '../kernel/feed-events.js'
 import { type Instant, type Note, note } from '../kernel/machine.js'
 import {
   type Compare,
@@ -97,7 +99,11 @@ export type AgentCoordinatorInput =
 export type AgentCoordinatorEffect =
   | StoreEffect
   | { readonly type: 'prove_guard'; readonly lease: LeaseId; readonly locator: string }
-  | { readonly type: 'feed'; readonly event: string; readonly fields: Readonly<Record<string, unknown>> }
+  | {
+      readonly type: 'feed'
+      readonly event: FeedEventName
+      readonly fields: Readonly<Record<string, unknown>>
+    }
   | Note
 
 const namesPerStep = 2_000
@@ -121,7 +127,7 @@ interface Change {
   readonly name: string
   readonly compares: readonly Compare[]
   readonly ops: readonly StoreOp[]
-  readonly event: string
+  readonly event: FeedEventName
   readonly fields: Readonly<Record<string, unknown>>
   /** Of the key of its assignment, as it was then. */
   readonly atRev: Revision

@@ -14,6 +14,7 @@ import { LeaseKeeper } from '../election/lease-keeper.js'
 import type { BootNumber, LeaseId, NodeId } from '../kernel/brand.js'
 import { asBootNumber, asIncarnation, asLeaseId } from '../kernel/brand.js'
 import { Deadlines } from '../kernel/deadlines.js'
+import type { FeedEventName } from '../kernel/feed-events.js'
 import { formatKey, formatLevel, formatLevelForAll, formatTrouble } from '../kernel/format.js'
 import { type Instant, note } from '../kernel/machine.js'
 import type { Random } from '../kernel/random.js'
@@ -29,7 +30,7 @@ import {
 import type { KeyValue, StoreEffect, StoreReply, WatchBatch } from '../kernel/store-types.js'
 import { StoreView } from '../kernel/store-view.js'
 import { jsonEncode } from '../kernel/text.js'
-import type { Lifecycle, MemberRecord } from '../membership/member.js'
+import type { Lifecycle, MemberRecord, MemberStatus } from '../membership/member.js'
 import { Membership } from '../membership/membership.js'
 import { type ShardCandidate, ShardCoordinator } from '../sharding/coordinator.js'
 import { ShardHolder } from '../sharding/holder.js'
@@ -955,11 +956,11 @@ function keyOf(event: WatchBatch['events'][number]): string {
 
 function describeChange(
   before: { readonly record: MemberRecord; readonly status: string } | null,
-  after: { readonly record: MemberRecord; readonly status: string } | null,
-): string[] {
+  after: { readonly record: MemberRecord; readonly status: MemberStatus } | null,
+): FeedEventName[] {
   if (after === null) return ['member.removed']
-  if (before === null) return after.status === 'alive' ? ['member.joined'] : [`member.${after.status}`]
-  const events: string[] = []
+  if (before === null) return [after.status === 'alive' ? 'member.joined' : statusEvent(after.status)]
+  const events: FeedEventName[] = []
   if (before.record.boot !== after.record.boot) events.push('member.restarted')
   if (before.status !== after.status)
     events.push(after.status === 'alive' ? 'member.recovered' : statusEvent(after.status))
@@ -970,6 +971,6 @@ function describeChange(
   return events
 }
 
-function statusEvent(status: string): string {
+function statusEvent(status: Exclude<MemberStatus, 'alive'>): FeedEventName {
   return status === 'suspect' ? 'member.suspected' : `member.${status}`
 }

@@ -5,6 +5,7 @@ import type { ElectionOptions, LeaderFact } from '../election/leader-election.js
 import type { LeaseOptions } from '../election/lease-keeper.js'
 import type { Address, BootId, LeaseId, NodeId } from '../kernel/brand.js'
 import type { ErrorCode } from '../kernel/error.js'
+import type { FeedEventName } from '../kernel/feed-events.js'
 import type { Note } from '../kernel/machine.js'
 import type { KeyValue, StoreEffect, StoreReply, WatchBatch } from '../kernel/store-types.js'
 import type { Lifecycle, Role } from '../membership/member.js'
@@ -121,7 +122,11 @@ export type NodeEffect =
       readonly formatLevel: number
     }
   /** For the history, the log and the watchers: what happened, in the words of DESIGN §6. */
-  | { readonly type: 'feed'; readonly event: string; readonly fields: Readonly<Record<string, unknown>> }
+  | {
+      readonly type: 'feed'
+      readonly event: FeedEventName
+      readonly fields: Readonly<Record<string, unknown>>
+    }
   | { readonly type: 'command_done'; readonly id: string; readonly ok: boolean; readonly detail: string }
   /** The node has left; the shell may end. */
   | { readonly type: 'stopped'; readonly reason: string }
