@@ -3,6 +3,7 @@ export type { HookSpec, ProcessPart, RestartPolicy } from './core/agents/records
 export type { Constraints } from './core/balancing/candidate.js'
 export type { Epoch, NodeId, ShardId } from './core/kernel/brand.js'
 export { type ErrorCode, isSkeinError, SkeinError, type SkeinErrorOptions } from './core/kernel/error.js'
+export type { HistogramFigures } from './core/kernel/histogram.js'
 export { ServiceError } from './core/kernel/service-error.js'
 export type { Coordinate } from './core/membership/coordinates.js'
 export type { Evidence, EvidenceKind, Lifecycle, MemberStatus, Role } from './core/membership/member.js'

@@ -8,8 +8,11 @@ import { resolve } from 'node:path'
 import { pathToFileURL } from 'node:url'
 import { alertRules, alertsPage } from './generate/alerts.js'
 import { cliReference } from './generate/cli-reference.js'
+import { errorsPage } from './generate/errors-page.js'
+import { eventsPage } from './generate/events-page.js'
 import { grafanaDashboard } from './generate/grafana.js'
 import { metricsPage } from './generate/metrics-page.js'
+import { optionsPage } from './generate/options-page.js'
 
 export interface Generator {
   /** From the root of the repository. */
@@ -22,7 +25,10 @@ export interface Generator {
 
 const generators: readonly Generator[] = [
   { file: 'docs/CLI.md', generate: cliReference },
+  { file: 'docs/ERRORS.md', generate: errorsPage },
+  { file: 'docs/EVENTS.md', generate: eventsPage },
   { file: 'docs/METRICS.md', generate: metricsPage },
+  { file: 'docs/OPTIONS.md', generate: optionsPage },
   { file: 'docs/ALERTS.md', generate: alertsPage },
   { file: 'deploy/prometheus/alerts.yaml', generate: alertRules },
   { file: 'deploy/grafana/skein.json', generate: grafanaDashboard },
