@@ -103,9 +103,12 @@ export class RoomOwner {
         else list.push(pushed)
       }
     }
+    const here = outgoing.get(this.world.nodeId)
+    outgoing.delete(this.world.nodeId)
     for (const [nodeId, messages] of outgoing)
-      if (nodeId === this.world.nodeId) this.world.receive(messages)
-      else for (const part of partsOf(messages)) this.world.send(nodeId, packPushed(part))
+      for (const part of partsOf(messages)) this.world.send(nodeId, packPushed(part))
+    // After what goes to other nodes has left: it must not wait until hundreds of sockets here are written to.
+    if (here !== undefined) process.nextTick(() => this.world.receive(here))
   }
 
   private nodesOf(room: string): Set<NodeId> {

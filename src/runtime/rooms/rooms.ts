@@ -294,7 +294,9 @@ export class Rooms {
       body ??= packMessage(room, except, text)
       fabric.send(nodeId, roomFrames.message, body)
     }
-    this.rooms.get(room)?.deliver(new Message(room, 0, except, text))
+    const message = new Message(room, 0, except, text)
+    // After what goes to other nodes has left: it must not wait until hundreds of sockets here are written to.
+    process.nextTick(() => this.rooms.get(room)?.deliver(message))
     return { id, position: null, status: 'sent' }
   }
 
