@@ -8,7 +8,7 @@ import type {
   rebalancedSchema,
   whyNotSchema,
 } from '../../src/http/agent-contract.js'
-import type { dryRunSchema, OperationJson, statsSchema } from '../../src/http/contract.js'
+import type { dryRunSchema, OperationJson, promotedSchema, statsSchema } from '../../src/http/contract.js'
 import { deleteJson, getJson, postJson } from './http-client.js'
 
 export type { AgentJson }
@@ -114,6 +114,19 @@ export function drainNode(nodeId: string, deadlineSeconds: number): Promise<Oper
 
 export function cordonNode(nodeId: string, isCordoned: boolean): Promise<OperationJson> {
   return postJson(nodePath(nodeId, isCordoned ? 'cordon' : 'uncordon'))
+}
+
+export function removeNode(id: string): Promise<unknown> {
+  return deleteJson(`api/cluster/nodes/${encodeURIComponent(id)}`)
+}
+
+/** The node that serves this page. */
+export function leadHere(): Promise<z.infer<typeof promotedSchema>> {
+  return postJson('api/cluster/leader')
+}
+
+export function stepDown(): Promise<unknown> {
+  return deleteJson('api/cluster/leader')
 }
 
 export async function fetchOperations(): Promise<readonly OperationJson[]> {

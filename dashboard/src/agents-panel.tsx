@@ -43,7 +43,7 @@ export function AgentsPanel({ data, nodes, view, change, mayAct, onMove, onDrag 
   )
   const isStale = freshAtMs > 0 && data.isStale(Date.now())
   return (
-    <section class="panel wide" aria-labelledby="agents-title" ref={panel}>
+    <section class="panel wide" id="agents" aria-labelledby="agents-title" ref={panel}>
       <div class="panel-head">
         <h2 id="agents-title">Agents</h2>
         <span class="aside" data-testid="agents-count">

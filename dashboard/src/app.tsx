@@ -1,29 +1,29 @@
-/** The page "Cluster Nodes": header, what is wrong if anything, nodes, agents, placement, shards, rate, timeline, what programs use. Holds what is open over it. */
-import { useEffect, useState } from 'preact/hooks'
+/** The page: header, what is wrong if anything, and the page that the address names. Holds what is open over it. */
+import type { ComponentChildren } from 'preact'
+import { useEffect, useMemo, useState } from 'preact/hooks'
 import { AgentDrawer } from './agent-drawer.js'
 import type { AgentsAnswer } from './agents-data.js'
-import { AgentsPanel } from './agents-panel.js'
-import { BalancerPanel } from './balancer-panel.js'
+import { AgentsPage } from './agents-page.js'
+import { AuditPanel } from './audit-panel.js'
 import { ConnectionBanner, WarningBanner } from './banners.js'
+import { ClusterPage } from './cluster-page.js'
 import type { ConfigDrafts } from './config-drafts.js'
+import { ConfigPanel } from './config-panel.js'
 import { DropStrip } from './drop-strip.js'
+import { EventsPage } from './events-page.js'
 import { Header } from './header.js'
 import type { LiveData, LiveState } from './live-data.js'
 import { LoginPanel } from './login-panel.js'
-import { NodesPanel } from './nodes-panel.js'
+import { NodeDrawer } from './node-drawer.js'
 import { OutcomeList, type Outcomes } from './outcomes.js'
 import { OwnerColors } from './owner-colors.js'
 import { usePageView } from './page-view.js'
-import { PanelLinks } from './panel-links.js'
+import { type Place, pageTitles, usePlace } from './pages.js'
 import { type Plan, PlanInHand } from './plans.js'
 import { ProgramDrawers, ProgramPanels } from './program-panels.js'
-import { RateChart } from './rate-chart.js'
-import { ShardsPanel } from './shards-panel.js'
-import { TimelinePanel } from './timeline-panel.js'
 import { Tooltip } from './tooltip.js'
 import { useKnown } from './use-wanted.js'
 import type { WantedData } from './wanted-data.js'
-import { WhyPanel } from './why-panel.js'
 
 interface Props {
   readonly live: LiveData
@@ -37,16 +37,24 @@ export function App(props: Props) {
   const [state, setState] = useState(live.state)
   useEffect(() => live.subscribe(setState), [live])
   const { status } = state
+  const place = usePlace(status !== null)
+  useFailover(state, drafts)
+  useTitle(state)
   const onLogOut = (): void => {
     drafts.clear()
     live.startOver()
   }
+  const onLogIn = (): void => {
+    // A page that is loaded by somebody known may ask other nodes whether they are there. What is being written is worth more.
+    if (drafts.size === 0) location.reload()
+    else live.startOver()
+  }
   return (
     <>
-      <Header state={state} onLogOut={onLogOut} />
+      <Header {...{ state, place, onLogOut }} />
       <ConnectionBanner state={state} onRetry={() => live.refresh()} />
       {state.isLoginNeeded ? (
-        <LoginPanel onDone={() => live.startOver()} />
+        <LoginPanel onDone={onLogIn} />
       ) : status === null ? (
         <main class="page" aria-busy={state.failures === 0}>
           <h1 class="visually-hidden">Cluster Nodes</h1>
@@ -55,7 +63,7 @@ export function App(props: Props) {
           ) : null}
         </main>
       ) : (
-        <Page {...props} state={state} status={status} />
+        <Page {...props} state={state} status={status} place={place} />
       )}
       <OutcomeList outcomes={outcomes} />
       <Tooltip />
@@ -63,63 +71,94 @@ export function App(props: Props) {
   )
 }
 
+/** Goes to a node that answers, unless somebody is in the middle of something: then the banner has the way there. */
+function useFailover({ other }: LiveState, drafts: ConfigDrafts): void {
+  const url = other?.url ?? ''
+  useEffect(() => {
+    if (url === '' || drafts.size > 0 || document.querySelector('dialog[open].plan') !== null) return
+    location.replace(url)
+  }, [url])
+}
+
+function useTitle({ status, failures }: LiveState): void {
+  const sign = failures > 0 ? '✕ ' : status?.is_degraded === true ? '▲ ' : ''
+  const title = `${sign}${status?.cluster_name ?? 'Skein'}${status === null ? '' : ` · ${status.node.id}`}`
+  useEffect(() => {
+    document.title = title
+  }, [title])
+}
+
 interface PageProps extends Props {
   readonly state: LiveState
   readonly status: NonNullable<LiveState['status']>
+  readonly place: Place
 }
 
-function Page({ live, agents, outcomes, drafts, state, status }: PageProps) {
+function Page({ live, agents, outcomes, drafts, state, status, place }: PageProps) {
   const strategy = useKnown(agents).answer?.strategy ?? null
-  const [asked, setAsked] = useState<string | null>(null)
   const [plan, setPlan] = useState<Plan | null>(null)
   const [dragged, setDragged] = useState<string | null>(null)
   const [view, change] = usePageView()
-  const { nodes, shards, history, rates, operations } = state
+  const { nodes, shards, samples } = state
   const nowMs = (state.freshAtMs || Date.now()) + state.clockOffsetMs
-  const owners = shards.flatMap(({ owner }) => (owner === null ? [] : [owner]))
-  const colors = new OwnerColors([...nodes.map(({ id }) => id), ...owners])
+  const colors = useColors(state)
   const mayAct = state.identity === null || ['operator', 'admin'].includes(state.identity.role ?? '')
   const mayWrite = state.identity === null || state.identity.role === 'admin'
   const onChanged = (): void => live.noteDeed()
   const closePlan = (): void => {
     setPlan(null)
-    keepFocus(homes[plan?.kind ?? ''] ?? '[role="grid"]')
+    keepFocus(homes[plan?.kind ?? ''] ?? 'main [tabindex="0"]')
   }
   const onDropAgent = (to: string): void => {
     if (dragged !== null) setPlan({ kind: 'migrate', name: dragged, to })
     setDragged(null)
   }
-  const program = { live, drafts, outcomes, nowMs, view, change, mayAct, mayWrite, onPlan: setPlan }
+  const program = { live, outcomes, nowMs, view, change, mayAct, onPlan: setPlan }
+  const shown = { state, colors, nowMs, view, change, mayAct, outcomes, onChanged }
+  const pages: Readonly<Record<Place['page'], () => ComponentChildren>> = {
+    cluster: () => (
+      <ClusterPage
+        {...shown}
+        {...{ live, status }}
+        onDrain={(nodeId) => setPlan({ kind: 'drain', nodeId })}
+      />
+    ),
+    agents: () => (
+      <AgentsPage
+        {...shown}
+        {...{ strategy, onDropAgent }}
+        data={agents}
+        shardsTotal={status.shards_total}
+        isDragging={dragged !== null}
+        onMove={(name) => setPlan({ kind: 'migrate', name, to: null })}
+        onDrag={setDragged}
+        onRebalance={() => setPlan({ kind: 'rebalance' })}
+      />
+    ),
+    events: () => <EventsPage {...{ samples, colors, view, change }} />,
+    programs: () => <ProgramPanels {...program} />,
+    config: () => <ConfigPanel {...{ live, drafts, nowMs, view, change, mayWrite }} onPlan={setPlan} />,
+    audit: () => <AuditPanel {...{ live, nowMs, view, change }} mayRead={mayWrite} />,
+  }
   return (
     <>
-      <main class="page">
-        <h1 class="visually-hidden">Cluster Nodes</h1>
+      <main class={state.failures > 0 ? 'page out-of-date' : 'page'} tabIndex={-1}>
+        <h1 class="visually-hidden">{pageTitles[place.page]}</h1>
         <WarningBanner status={status} />
-        <PanelLinks />
-        <NodesPanel
-          {...{ nodes, colors, nowMs, operations, outcomes, mayAct, onDropAgent, onChanged }}
-          shardsTotal={status.shards_total}
-          isDragging={dragged !== null}
-          onWhy={setAsked}
-          onDrain={(nodeId) => setPlan({ kind: 'drain', nodeId })}
-        />
-        <AgentsPanel
-          {...{ nodes, view, change, mayAct }}
-          data={agents}
-          onMove={(name) => setPlan({ kind: 'migrate', name, to: null })}
-          onDrag={setDragged}
-        />
-        <BalancerPanel
-          {...{ strategy, nodes, mayAct, outcomes, onChanged }}
-          onRebalance={() => setPlan({ kind: 'rebalance' })}
-        />
-        <ShardsPanel shards={shards} colors={colors} />
-        <RateChart rates={rates} />
-        <TimelinePanel history={history} nodes={nodes} nowMs={nowMs} />
-        <ProgramPanels {...program} />
+        {pages[place.page]()}
       </main>
       <ProgramDrawers {...program} />
-      {asked === null ? null : <WhyPanel nodeId={asked} onClose={() => setAsked(null)} />}
+      {view.why === '' ? null : (
+        <NodeDrawer
+          key={`why ${view.why}`}
+          nodeId={view.why}
+          node={nodes.find(({ id }) => id === view.why) ?? null}
+          {...{ shards, samples, mayAct }}
+          mayRemove={mayWrite}
+          onDeed={(deed) => setPlan({ kind: 'node', nodeId: view.why, deed })}
+          onClose={() => change({ why: '' })}
+        />
+      )}
       {view.agent === '' ? null : (
         <AgentDrawer
           key={view.agent}
@@ -144,8 +183,16 @@ function Page({ live, agents, outcomes, drafts, state, status }: PageProps) {
   )
 }
 
-/** Where to go on after a plan whose button is gone, or may not be pressed again; after others it is the agents. */
+function useColors({ nodes, shards }: LiveState): OwnerColors {
+  const ids = [...new Set([...nodes.map(({ id }) => id), ...shards.flatMap(({ owner }) => owner ?? [])])]
+  return useMemo(() => new OwnerColors(ids), [ids.join(' ')])
+}
+
+/** Where to go on after a plan whose button is gone, or may not be pressed again; after others it is the first thing that is walked by keys. */
 const homes: Readonly<Record<string, string>> = {
+  migrate: '[role="grid"]',
+  act: '[role="grid"]',
+  rebalance: '[role="grid"]',
   kill: '#processors [tabindex="0"]',
   'config-save': '#config textarea',
   'config-rollback': '#config textarea',

@@ -13,6 +13,9 @@ const previewEveryMs = 5_000
 interface Props {
   /** In force; null while that is unknown. */
   readonly strategy: string | null
+  /** That is looked at before it is chosen; empty for none. */
+  readonly looked: string
+  readonly onLook: (strategy: string) => void
   readonly nodes: readonly NodeJson[]
   readonly mayAct: boolean
   readonly outcomes: Outcomes
@@ -20,12 +23,13 @@ interface Props {
   readonly onChanged: () => void
 }
 
-export function BalancerPanel({ strategy, nodes, mayAct, outcomes, onRebalance, onChanged }: Props) {
-  const [looked, setLooked] = useState<string | null>(null)
+export function BalancerPanel(props: Props) {
+  const { strategy, onLook, nodes, mayAct, outcomes, onRebalance, onChanged } = props
+  const looked = props.looked in strategyTexts ? props.looked : null
   const [isApplying, setIsApplying] = useState(false)
   // Once it is in force it is a preview no longer.
   useEffect(() => {
-    if (looked === strategy) setLooked(null)
+    if (looked !== null && looked === strategy) onLook('')
   }, [looked, strategy])
   const shown = looked ?? strategy ?? ''
   const isOther = looked !== null && looked !== strategy
@@ -45,7 +49,7 @@ export function BalancerPanel({ strategy, nodes, mayAct, outcomes, onRebalance, 
     setIsApplying(false)
   }
   return (
-    <section class="panel wide" aria-labelledby="balancer-title">
+    <section class="panel wide" id="balancer" aria-labelledby="balancer-title">
       <div class="panel-head">
         <h2 id="balancer-title">Placement of agents</h2>
         <span class="aside">
@@ -59,7 +63,9 @@ export function BalancerPanel({ strategy, nodes, mayAct, outcomes, onRebalance, 
           value={shown}
           disabled={strategy === null}
           aria-describedby="strategy-text"
-          onChange={({ currentTarget }) => setLooked(currentTarget.value)}
+          onChange={({ currentTarget }) =>
+            onLook(currentTarget.value === strategy ? '' : currentTarget.value)
+          }
         >
           {Object.keys(strategyTexts).map((name) => (
             <option key={name} value={name}>
@@ -78,7 +84,7 @@ export function BalancerPanel({ strategy, nodes, mayAct, outcomes, onRebalance, 
             >
               Use {looked}
             </button>
-            <button type="button" onClick={() => setLooked(null)}>
+            <button type="button" onClick={() => onLook('')}>
               Leave it
             </button>
           </>

@@ -1,8 +1,11 @@
 /** What is wrong, in words: the node does not answer, or it answers that the cluster is not well. */
 import { useEffect, useState } from 'preact/hooks'
+import { addressAt, otherNodes } from './failover.js'
 import { durationText } from './format.js'
 import type { ClusterStatusJson } from './http-client.js'
 import type { LiveState } from './live-data.js'
+
+const linkedMax = 6
 
 export function ConnectionBanner({ state, onRetry }: { state: LiveState; onRetry: () => void }) {
   const { failures, error, freshAtMs, retryAtMs } = state
@@ -28,7 +31,29 @@ export function ConnectionBanner({ state, onRetry }: { state: LiveState; onRetry
       <button type="button" onClick={onRetry}>
         Try now
       </button>
+      <Elsewhere state={state} />
     </div>
+  )
+}
+
+/** The way to other nodes, for whom the page does not go there by itself. */
+function Elsewhere({ state: { nodes, status, other } }: { state: LiveState }) {
+  if (status === null) return null
+  const candidates = otherNodes(nodes, status.node.id).slice(0, linkedMax)
+  if (candidates.length === 0) return null
+  return (
+    <p>
+      {other === null ? 'Other nodes: ' : `${other.id} answers: `}
+      {other === null ? (
+        candidates.map(({ id, address }) => (
+          <a key={id} href={addressAt(address, status.node.id)}>
+            {id}
+          </a>
+        ))
+      ) : (
+        <a href={other.url}>go on there</a>
+      )}
+    </p>
   )
 }
 
@@ -46,10 +71,12 @@ export function WarningBanner({ status }: { status: ClusterStatusJson }) {
     wrongs.push(`The main thread of this node stalls (${durationText(status.node.loop_delay_ms)})`)
   if (wrongs.length === 0) return null
   return (
-    <ul class="banner warn wide" role="status">
-      {wrongs.map((wrong) => (
-        <li key={wrong}>{wrong}</li>
-      ))}
-    </ul>
+    <div class="banner warn wide" role="status">
+      <ul>
+        {wrongs.map((wrong) => (
+          <li key={wrong}>{wrong}</li>
+        ))}
+      </ul>
+    </div>
   )
 }

@@ -2,11 +2,22 @@
 import { countText } from './format.js'
 import { logOut } from './http-client.js'
 import type { LiveState } from './live-data.js'
+import { PageLinks, type Place } from './pages.js'
+import { ThemeButton } from './theme.js'
 
-export function Header({ state, onLogOut }: { state: LiveState; onLogOut: () => void }) {
+interface Props {
+  readonly state: LiveState
+  readonly place: Place
+  readonly onLogOut: () => void
+}
+
+export function Header({ state, place, onLogOut }: Props) {
   const { status } = state
   return (
     <header class="top">
+      <a class="skip" href={`#${place.hash}`} onClick={toMain}>
+        Skip to the content
+      </a>
       <span class="brand">
         <span class="gem" aria-hidden="true">
           ◆
@@ -15,9 +26,17 @@ export function Header({ state, onLogOut }: { state: LiveState; onLogOut: () => 
       </span>
       {status === null ? null : <Pills state={state} />}
       <Whoever state={state} onLogOut={onLogOut} />
+      <ThemeButton />
       {state.isLoginNeeded ? null : <Freshness state={state} />}
+      {status === null ? null : <PageLinks place={place} />}
     </header>
   )
+}
+
+/** By hand: the hash of the address says which page is shown. */
+function toMain(event: MouseEvent): void {
+  event.preventDefault()
+  document.querySelector<HTMLElement>('main')?.focus()
 }
 
 function Pills({ state: { status, nodes } }: { state: LiveState }) {

@@ -8,6 +8,7 @@ import type {
   IdentityJson,
   NodeJson,
   OperationJson,
+  SamplesJson,
   SnapshotJson,
   WhyJson,
 } from '../../src/http/contract.js'
@@ -18,7 +19,8 @@ export type ShardJson = SnapshotJson['shards'][number]
 const requestTimeoutMs = 5_000
 /** Moving or removing an agent is answered when it is done. */
 const actionTimeoutMs = 40_000
-const historyLimit = 500
+/** Events that are asked for at once. */
+export const historyLimit = 500
 
 /** Relative to the page, so that a reverse proxy may put the node under a prefix. */
 export const watchPath = 'api/cluster/watch'
@@ -43,6 +45,10 @@ export async function fetchHistory(): Promise<FeedEventJson[]> {
     `api/cluster/history?topic=cluster&limit=${historyLimit}`,
   )
   return events.filter(({ event }) => !event.startsWith('agent.')).toSorted((a, b) => a.seq - b.seq)
+}
+
+export function fetchSamples(points: number): Promise<SamplesJson> {
+  return getJson(`api/cluster/samples?points=${points}`)
 }
 
 export function fetchWhy(nodeId: string): Promise<WhyJson> {

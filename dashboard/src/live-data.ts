@@ -4,35 +4,45 @@
  * connection. The views only ever see an immutable `LiveState`.
  */
 import { fetchOperations } from './agents-client.js'
+import { findOther, type Other } from './failover.js'
 import {
   type ClusterStatusJson,
   type FeedEventJson,
   fetchHistory,
   fetchIdentity,
   fetchNodes,
+  fetchSamples,
   fetchShards,
   fetchStatus,
   type IdentityJson,
   LoginNeeded,
   type NodeJson,
   type OperationJson,
+  Refused,
   type ShardJson,
   watchPath,
 } from './http-client.js'
+import { Samples } from './samples.js'
+import { withShards } from './shard-counts.js'
 
+const byName = new Intl.Collator('en', { numeric: true })
 const pollPeriodMs = 1_000
 /** While something is under way that people wait for. */
 const workingPeriodMs = 300
 const backoffMsMax = 15_000
 const refreshDelayMs = 60
+/** Of many nodes something happens all the time: their storm must not make the page, and the node, do nothing else. */
+const manyNodes = 30
+const manyRefreshDelayMs = 500
+/** Events that come close together are shown together. */
+const historyDelayMs = 100
 const keptEventsMax = 2_000
-const ratesKeptMs = 3 * 60_000
+/** Before another node is looked for. */
+const failuresMin = 2
+const silentMsMin = 4_000
+/** Points per curve that are asked for: fewer where curves are many. */
+const pointsWanted = (nodes: number): number => Math.max(75, Math.min(300, Math.floor(20_000 / (nodes || 1))))
 const identityPeriodMs = 5 * 60_000
-
-export interface RatePoint {
-  readonly atMs: number
-  readonly perSecond: number
-}
 
 export interface LiveState {
   readonly status: ClusterStatusJson | null
@@ -42,7 +52,8 @@ export interface LiveState {
   readonly operations: readonly OperationJson[]
   /** Oldest first; without what agents do, which would crowd out the rest. */
   readonly history: readonly FeedEventJson[]
-  readonly rates: readonly RatePoint[]
+  /** Grows in place; the state it is part of is another one each time. */
+  readonly samples: Samples
   /** This browser's clock when the last whole answer came; 0 before the first. */
   readonly freshAtMs: number
   /** What to add to this browser's clock to get the node's. */
@@ -50,6 +61,8 @@ export interface LiveState {
   readonly failures: number
   readonly error: string | null
   readonly retryAtMs: number
+  /** A node that answers in place of the one that does not any more. */
+  readonly other: Other | null
   readonly isStreaming: boolean
   readonly isPaused: boolean
   /** Whom the node takes this browser for; null before it was asked. */
@@ -64,12 +77,13 @@ const emptyState: LiveState = {
   shards: [],
   operations: [],
   history: [],
-  rates: [],
+  samples: new Samples(),
   freshAtMs: 0,
   clockOffsetMs: 0,
   failures: 0,
   error: null,
   retryAtMs: 0,
+  other: null,
   isStreaming: false,
   isPaused: false,
   identity: null,
@@ -88,10 +102,12 @@ export class LiveData {
   private isRefreshWanted = false
   private needsHistory = true
   private needsOperations = true
+  private needsSamples = true
   private identityAtMs = 0
   private source: EventSource | undefined
   /** Came over the stream since its snapshot: history fetched meanwhile may or may not hold them. */
   private streamed: FeedEventJson[] = []
+  private historyTimer: ReturnType<typeof setTimeout> | undefined
 
   constructor(page: Document) {
     this.document = page
@@ -140,12 +156,18 @@ export class LiveData {
     this.unschedule()
     this.closeStream()
     this.identityAtMs = 0
-    this.needsHistory = true
-    this.needsOperations = true
-    this.update({ ...emptyState, isPaused: this.document.hidden })
+    this.needAll()
+    this.streamed = []
+    this.update({ ...emptyState, samples: new Samples(), isPaused: this.document.hidden })
     if (this.document.hidden) return
     this.openStream()
     this.refresh()
+  }
+
+  private needAll(): void {
+    this.needsHistory = true
+    this.needsOperations = true
+    this.needsSamples = true
   }
 
   private update(change: Partial<LiveState>): void {
@@ -192,6 +214,7 @@ export class LiveData {
       const shards = await fetchShards()
       const operations = await this.loadOperations(nodes)
       if (this.needsHistory || !this.current.isStreaming) await this.loadHistory()
+      if (this.needsSamples) await this.loadSamples(nodes.length)
       this.accept(status, nodes, shards, operations)
     } catch (error) {
       if (error instanceof LoginNeeded) this.askForLogin()
@@ -201,7 +224,7 @@ export class LiveData {
     }
     if (this.current.isLoginNeeded) return
     if (this.current.failures > 0) this.schedule(Math.max(0, this.current.retryAtMs - Date.now()))
-    else if (this.isRefreshWanted) this.schedule(refreshDelayMs)
+    else if (this.isRefreshWanted) this.schedule(this.refreshDelayMs)
     else this.schedule(this.isWorking ? workingPeriodMs : pollPeriodMs)
   }
 
@@ -226,17 +249,18 @@ export class LiveData {
   ): void {
     const nowMs = Date.now()
     const nodeMs = Date.parse(status.time)
-    const point = { atMs: nowMs, perSecond: status.events_per_second }
+    const sorted = withShards(nodes, shards).toSorted((a, b) => byName.compare(a.id, b.id))
+    this.current.samples.add(Number.isNaN(nodeMs) ? nowMs : nodeMs, sorted)
     this.update({
       status,
-      nodes: nodes.toSorted((a, b) => a.id.localeCompare(b.id, undefined, { numeric: true })),
+      nodes: sorted,
       shards,
       operations,
-      rates: [...this.current.rates.filter(({ atMs }) => nowMs - atMs <= ratesKeptMs), point],
       freshAtMs: nowMs,
       clockOffsetMs: Number.isNaN(nodeMs) ? 0 : nodeMs - nowMs,
       failures: 0,
       error: null,
+      other: null,
     })
     if (this.source?.readyState === EventSource.CLOSED) this.openStream()
   }
@@ -251,14 +275,41 @@ export class LiveData {
 
   private askForLogin(): void {
     this.closeStream()
+    this.streamed = []
     this.identityAtMs = 0
-    this.update({ ...emptyState, isLoginNeeded: true, isPaused: this.document.hidden })
+    this.update({
+      ...emptyState,
+      samples: new Samples(),
+      isLoginNeeded: true,
+      isPaused: this.document.hidden,
+    })
   }
 
   private fail(error: string): void {
     const failures = this.current.failures + 1
     const delayMs = Math.min(backoffMsMax, pollPeriodMs * 2 ** (failures - 1)) * (0.8 + Math.random() * 0.4)
     this.update({ failures, error, retryAtMs: Date.now() + delayMs })
+    const { status, nodes, freshAtMs, other } = this.current
+    const isSilent = failures >= failuresMin || Date.now() - freshAtMs > silentMsMin
+    if (status !== null && freshAtMs > 0 && isSilent && other === null) void this.lookElsewhere(nodes, status)
+  }
+
+  private async lookElsewhere(nodes: readonly NodeJson[], status: ClusterStatusJson): Promise<void> {
+    const other = await findOther(nodes, status)
+    // It may have come back meanwhile.
+    if (this.current.failures > 0) this.update({ other })
+  }
+
+  /** What the node remembers of the last minutes; a node of an older build remembers nothing. */
+  private async loadSamples(nodes: number): Promise<void> {
+    this.needsSamples = false
+    try {
+      this.current.samples.load(await fetchSamples(pointsWanted(nodes)))
+    } catch (error) {
+      if (error instanceof Refused && error.status === 404) return
+      this.needsSamples = true
+      throw error
+    }
   }
 
   private async loadHistory(): Promise<void> {
@@ -280,8 +331,7 @@ export class LiveData {
     source.addEventListener('snapshot', () => {
       // The node may be another process than before, whose numbers start again: what it remembers is all there is.
       this.streamed = []
-      this.needsHistory = true
-      this.needsOperations = true
+      this.needAll()
       this.refresh()
     })
     source.addEventListener('feed', (message) => this.onFeed(message.data))
@@ -298,12 +348,24 @@ export class LiveData {
     if (event === null) return
     for (const listener of this.feedListeners) listener(event)
     if (event.event.startsWith('agent.')) return
-    this.streamed = [...this.streamed, event].slice(-keptEventsMax)
-    const { history } = this.current
-    if ((history.at(-1)?.seq ?? 0) < event.seq)
-      this.update({ history: [...history, event].slice(-keptEventsMax) })
+    this.streamed.push(event)
+    if (this.streamed.length > 2 * keptEventsMax)
+      this.streamed.splice(0, this.streamed.length - keptEventsMax)
+    this.historyTimer ??= setTimeout(() => this.showStreamed(), historyDelayMs)
     if (this.isAsking) this.isRefreshWanted = true
-    else this.schedule(refreshDelayMs)
+    else this.schedule(this.refreshDelayMs)
+  }
+
+  private showStreamed(): void {
+    this.historyTimer = undefined
+    const { history } = this.current
+    const newestSeq = history.at(-1)?.seq ?? 0
+    const news = this.streamed.filter(({ seq }) => seq > newestSeq)
+    if (news.length > 0) this.update({ history: [...history, ...news].slice(-keptEventsMax) })
+  }
+
+  private get refreshDelayMs(): number {
+    return this.current.nodes.length > manyNodes ? manyRefreshDelayMs : refreshDelayMs
   }
 }
 

@@ -1,93 +1,169 @@
-/** All nodes: a table on a wide screen, cards on a narrow one (the same markup, told apart in the style sheet). */
+/** The nodes: a table on a wide screen, cards on a narrow one (the same markup, told apart in the style sheet). */
+import type { ComponentChildren } from 'preact'
+import { useRef, useState } from 'preact/hooks'
 import { cordonNode } from './agents-client.js'
 import { DrainList } from './drain-list.js'
-import { dropProps } from './drop-strip.js'
 import { agoText, countText, percentText } from './format.js'
 import type { NodeJson, OperationJson } from './http-client.js'
+import { type NodeColumn, nodeColumns, parseOrder, shownNodes } from './node-list.js'
 import { nodeState, stateSigns } from './node-state.js'
 import type { Outcomes } from './outcomes.js'
 import type { OwnerColors } from './owner-colors.js'
+import type { ChangeView, PageView } from './page-view.js'
+import type { Samples } from './samples.js'
+import { SearchInput } from './search-input.js'
+import { Spark } from './spark.js'
+
+/** So many at first, and more with each press: drawing hundreds every second would make the page slow for nobody's good. */
+const shownStep = 30
 
 interface Props {
   readonly nodes: readonly NodeJson[]
   readonly shardsTotal: number
   readonly colors: OwnerColors
+  readonly samples: Samples
   readonly nowMs: number
+  readonly view: PageView
+  readonly change: ChangeView
   readonly operations: readonly OperationJson[]
   readonly outcomes: Outcomes
-  /** Whoever looks may also change things. */
+  /** Whoever looks may also change things, and what is looked at is not the past. */
   readonly mayAct: boolean
-  /** An agent is being dragged: each node is a place to drop it. */
-  readonly isDragging: boolean
-  readonly onDropAgent: (nodeId: string) => void
-  readonly onWhy: (nodeId: string) => void
+  /** What to say beside the title of how old all this is; null when it is fresh. */
+  readonly staleTag: ComponentChildren
   readonly onDrain: (nodeId: string) => void
   readonly onChanged: () => void
 }
 
-const columns = [
-  'Node',
-  'Status',
-  'Shards',
-  'Agents',
-  'Events/s',
-  'CPU',
-  'Memory',
-  'Uptime',
-  'Last seen',
-  'Address',
-]
+const titles: Readonly<Record<NodeColumn, string>> = {
+  node: 'Node',
+  status: 'Status',
+  shards: 'Shards',
+  agents: 'Agents',
+  events: 'Events/s',
+  cpu: 'CPU',
+  memory: 'Memory',
+  seen: 'Last seen',
+}
 
-export function NodesPanel({ nodes, operations, ...rest }: Props) {
-  const { nowMs, mayAct, outcomes, onChanged } = rest
+export function NodesPanel({ nodes, operations, staleTag, ...rest }: Props) {
+  const { nowMs, mayAct, outcomes, view, change, onChanged } = rest
+  const [limit, setLimit] = useState(shownStep)
   const down = nodes.filter((node) => nodeState(node) === 'offline').length
+  const [isHeld, setIsHeld] = useState(false)
+  const found = useSteady(shownNodes(nodes, view.nodes, view.order), isHeld, view.order)
   return (
-    <section class="panel wide" aria-labelledby="nodes-title">
+    <section class="panel wide" id="nodes" aria-labelledby="nodes-title">
       <div class="panel-head">
         <h2 id="nodes-title">Cluster Nodes</h2>
-        <span class="aside">
+        <span class="aside" data-testid="nodes-count">
           {nodes.length - down} up{down > 0 ? `, ${down} offline` : ''}
+          {staleTag}
         </span>
       </div>
       {nodes.length === 0 ? <p class="empty">No nodes are known yet.</p> : null}
-      <table class="nodes">
-        <thead>
-          <tr>
-            {columns.map((name) => (
-              <th key={name} scope="col">
-                {name}
-              </th>
-            ))}
-            <th scope="col">
-              <span class="visually-hidden">Evidence and maintenance</span>
-            </th>
-          </tr>
-        </thead>
+      {nodes.length > filterFrom || view.nodes !== '' ? (
+        <search class="bar" aria-label="Filter the nodes">
+          <SearchInput
+            label="Text in the nodes"
+            placeholder="name, state, zone, label …"
+            text={view.nodes}
+            onText={(text) => change({ nodes: text })}
+          />
+          <span class="aside">
+            {found.length === nodes.length ? '' : `${found.length} of ${nodes.length}`}
+          </span>
+        </search>
+      ) : null}
+      <table
+        class="nodes"
+        onPointerEnter={() => setIsHeld(true)}
+        onPointerLeave={() => setIsHeld(false)}
+        onFocusCapture={() => setIsHeld(true)}
+        onBlurCapture={() => setIsHeld(false)}
+      >
+        <Head order={view.order} change={change} />
         <tbody>
-          {nodes.map((node) => (
+          {found.slice(0, limit).map((node) => (
             <NodeRow key={node.id} node={node} {...rest} />
           ))}
         </tbody>
       </table>
+      {found.length === 0 && nodes.length > 0 ? <p class="empty">No node is like that.</p> : null}
+      {found.length > limit ? (
+        <p class="bar">
+          <button type="button" onClick={() => setLimit(limit + shownStep)}>
+            Show {Math.min(shownStep, found.length - limit)} more
+          </button>
+          <span class="aside">{found.length - limit} are not shown</span>
+        </p>
+      ) : null}
       <DrainList {...{ operations, nodes, nowMs, mayAct, outcomes, onChanged }} />
     </section>
   )
 }
 
-type RowProps = Omit<Props, 'nodes' | 'operations'> & { readonly node: NodeJson }
+const filterFrom = 8
+
+/** Nothing moves away from under a pointer or a focus: its order stays, and who is new comes last. */
+function useSteady(nodes: readonly NodeJson[], isHeld: boolean, order: string): readonly NodeJson[] {
+  const places = useRef<ReadonlyMap<string, number>>(new Map())
+  const lastOrder = useRef(order)
+  const isSame = lastOrder.current === order
+  lastOrder.current = order
+  const before = places.current
+  const placeOf = ({ id }: NodeJson): number => before.get(id) ?? Number.MAX_SAFE_INTEGER
+  const steady = isHeld && isSame ? nodes.toSorted((a, b) => placeOf(a) - placeOf(b)) : nodes
+  places.current = new Map(steady.map(({ id }, place) => [id, place]))
+  return steady
+}
+
+function Head({ order, change }: { readonly order: string; readonly change: ChangeView }) {
+  const { column, isDescending } = parseOrder(order)
+  const orderBy = (each: NodeColumn): string => {
+    if (each !== column) return ['node', 'status'].includes(each) ? each : `-${each}`
+    return isDescending ? each : `-${each}`
+  }
+  return (
+    <thead>
+      <tr>
+        {nodeColumns.map((each) => (
+          <th
+            key={each}
+            scope="col"
+            aria-sort={each !== column ? 'none' : isDescending ? 'descending' : 'ascending'}
+          >
+            <button type="button" class="sort" onClick={() => change({ order: orderBy(each) })}>
+              {titles[each]} <span aria-hidden="true">{each !== column ? '' : isDescending ? '▾' : '▴'}</span>
+            </button>
+          </th>
+        ))}
+        <th scope="col">Address</th>
+        <th scope="col">
+          <span class="visually-hidden">Evidence and maintenance</span>
+        </th>
+      </tr>
+    </thead>
+  )
+}
+
+type RowProps = Omit<Props, 'nodes' | 'operations' | 'staleTag'> & { readonly node: NodeJson }
 
 function NodeRow(props: RowProps) {
-  const { node, shardsTotal, colors, nowMs, isDragging, onDropAgent } = props
+  const { node, shardsTotal, colors, samples, nowMs } = props
+  const curves = samples.nodes.get(node.id)
   const state = nodeState(node)
   const share = shardsTotal === 0 ? 0 : (node.shards_owned / shardsTotal) * 100
   const placed = [node.region, node.zone].filter((each) => each !== '').join(' / ')
-  const about = [node.hostname, placed, `version ${node.version}`, `round trip ${node.rtt_ms} ms`]
+  const about = [
+    node.hostname,
+    placed,
+    `version ${node.version}`,
+    `up for ${node.uptime}`,
+    `round trip ${node.rtt_ms} ms`,
+  ]
   return (
-    <tr
-      class={`node ${state}`}
-      data-node={node.id}
-      {...(isDragging && state !== 'offline' ? dropProps(() => onDropAgent(node.id)) : {})}
-    >
+    <tr class={`node ${state}`} data-node={node.id}>
       <th scope="row" data-tip={about.filter((each) => each !== '').join('\n')}>
         <span class="node-name">{node.id}</span>
         {node.is_leader ? (
@@ -104,6 +180,9 @@ function NodeRow(props: RowProps) {
         <span class={`status ${state}`}>
           <span aria-hidden="true">{stateSigns[state]}</span> {state}
         </span>
+        {node.missed_heartbeats > 0 && state !== 'online' ? (
+          <span class="aside"> {node.missed_heartbeats} probes missed</span>
+        ) : null}
       </td>
       <td data-label="Shards">
         <span class="meter" aria-hidden="true">
@@ -118,13 +197,10 @@ function NodeRow(props: RowProps) {
         {countText(node.events_per_second)}
       </td>
       <td data-label="CPU" class={node.cpu_usage > 90 ? 'figure hot' : 'figure'}>
-        {percentText(node.cpu_usage)}
+        <Spark curve={curves?.cpu_usage} top={100} /> {percentText(node.cpu_usage)}
       </td>
       <td data-label="Memory" class={node.memory_usage > 90 ? 'figure hot' : 'figure'}>
-        {percentText(node.memory_usage)}
-      </td>
-      <td data-label="Uptime" class="figure">
-        {node.uptime}
+        <Spark curve={curves?.memory_usage} top={100} /> {percentText(node.memory_usage)}
       </td>
       <td data-label="Last seen" class="figure" data-tip={node.last_seen ?? 'never'}>
         {agoText(node.last_seen, nowMs)}
@@ -159,7 +235,7 @@ function Capacity({ node: { active_agents, max_agents } }: { readonly node: Node
   )
 }
 
-function Actions({ node, mayAct, outcomes, onWhy, onDrain, onChanged }: RowProps) {
+function Actions({ node, mayAct, outcomes, change, onDrain, onChanged }: RowProps) {
   const { id, kind, cordoned, lifecycle } = node
   const state = nodeState(node)
   const isClosed = cordoned || state === 'draining'
@@ -172,7 +248,7 @@ function Actions({ node, mayAct, outcomes, onWhy, onDrain, onChanged }: RowProps
   const isManaged = kind === 'node' && state !== 'offline' && lifecycle !== 'leaving'
   return (
     <span class="acts">
-      <button type="button" onClick={() => onWhy(id)} aria-label={`Why is ${id} ${state}?`}>
+      <button type="button" onClick={() => change({ why: id })} aria-label={`Why is ${id} ${state}?`}>
         why?
       </button>
       {isManaged && mayAct ? (

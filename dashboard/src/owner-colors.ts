@@ -11,19 +11,21 @@ const palette = [
   '#c9a0dc',
   '#7aa2f7',
 ]
+const byName = new Intl.Collator('en', { numeric: true })
 export const unownedColor = '#3a424d'
 
 export class OwnerColors {
-  private readonly order: readonly string[]
+  private readonly places: ReadonlyMap<string, number>
 
   constructor(ids: Iterable<string>) {
-    this.order = [...new Set(ids)].toSorted((a, b) => a.localeCompare(b, undefined, { numeric: true }))
+    const order = [...new Set(ids)].toSorted((a, b) => byName.compare(a, b))
+    this.places = new Map(order.map((id, place) => [id, place]))
   }
 
   of(owner: string | null): string {
-    const index = owner === null ? -1 : this.order.indexOf(owner)
-    if (index === -1) return unownedColor
+    const place = owner === null ? undefined : this.places.get(owner)
+    if (place === undefined) return unownedColor
     // Beyond the palette: hues a golden angle apart never meet.
-    return palette[index] ?? `hsl(${Math.round(index * 137.5) % 360} 60% 66%)`
+    return palette[place] ?? `hsl(${Math.round(place * 137.5) % 360} 60% 66%)`
   }
 }

@@ -2,6 +2,21 @@
 import { useCallback, useEffect, useState } from 'preact/hooks'
 
 export interface PageView {
+  /** The node whose evidence is open; text in the nodes, and a column as of the agents. */
+  readonly why: string
+  readonly nodes: string
+  readonly order: string
+  /** The moment that is looked at, RFC 3339; empty for now. */
+  readonly at: string
+  /** The owner whose shards stand out; the one that is unassigned is `-`. */
+  readonly owner: string
+  /** The strategy that is looked at before it is chosen. */
+  readonly strategy: string
+  /** Which events are looked for and followed. */
+  readonly stream: string
+  readonly key: string
+  /** Text in the audit log. */
+  readonly audit: string
   /** The agent whose panel is open; empty for none. */
   readonly agent: string
   /** Filters of the agents; empty for all. */
@@ -28,6 +43,15 @@ export interface PageView {
 }
 
 const emptyView: PageView = {
+  why: '',
+  nodes: '',
+  order: '',
+  at: '',
+  owner: '',
+  strategy: '',
+  stream: '',
+  key: '',
+  audit: '',
   agent: '',
   text: '',
   status: '',
@@ -46,7 +70,7 @@ const emptyView: PageView = {
   version: '',
 }
 /** What is opened, as opposed to how it is looked for. */
-const opened = ['agent', 'service', 'room', 'map', 'config'] as const
+const opened = ['why', 'agent', 'service', 'room', 'map', 'config'] as const
 const fields = Object.keys(emptyView) as (keyof PageView)[]
 
 export type ChangeView = (change: Partial<PageView>) => void

@@ -7,12 +7,14 @@ import { DrainPlan } from './drain-plan.js'
 import type { NodeJson } from './http-client.js'
 import { KillPlan } from './kill-plan.js'
 import { MigratePlan } from './migrate-plan.js'
+import { type NodeDeed, NodePlan } from './node-plans.js'
 import type { Outcomes } from './outcomes.js'
 
 export type Plan =
   | { readonly kind: 'migrate'; readonly name: string; readonly to: string | null }
   | { readonly kind: 'act'; readonly name: string; readonly action: DisruptiveAction }
   | { readonly kind: 'drain'; readonly nodeId: string }
+  | { readonly kind: 'node'; readonly nodeId: string; readonly deed: NodeDeed }
   | { readonly kind: 'rebalance' }
   | { readonly kind: 'kill'; readonly id: string }
   | { readonly kind: 'config-save'; readonly key: string }
@@ -37,6 +39,8 @@ export function PlanInHand({ plan, nodes, strategy, drafts, outcomes, onChanged,
       return <ActionPlan name={plan.name} action={plan.action} {...common} />
     case 'drain':
       return <DrainPlan nodeId={plan.nodeId} {...common} />
+    case 'node':
+      return <NodePlan nodeId={plan.nodeId} deed={plan.deed} {...common} />
     case 'rebalance':
       return <RebalancePlan strategy={strategy} nodes={nodes} {...common} />
     case 'kill':

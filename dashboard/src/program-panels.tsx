@@ -1,6 +1,4 @@
-/** What programs use, below what the cluster is: services, names, rooms, sessions, processors, maps, configuration; and what of it is open over the page. */
-import type { ConfigDrafts } from './config-drafts.js'
-import { ConfigPanel } from './config-panel.js'
+/** What programs use, below what the cluster is: services, names, rooms, sessions, processors, maps; and what of it is open over the page. */
 import type { LiveData } from './live-data.js'
 import { MapDrawer } from './map-drawer.js'
 import { MapsPanel } from './maps-panel.js'
@@ -16,18 +14,15 @@ import { SessionsPanel } from './sessions-panel.js'
 
 interface Props {
   readonly live: LiveData
-  readonly drafts: ConfigDrafts
   readonly outcomes: Outcomes
   readonly nowMs: number
   readonly view: PageView
   readonly change: ChangeView
   readonly mayAct: boolean
-  /** The configuration, which only admins write. */
-  readonly mayWrite: boolean
   readonly onPlan: (plan: Plan) => void
 }
 
-export function ProgramPanels({ live, drafts, nowMs, view, change, mayAct, mayWrite, onPlan }: Props) {
+export function ProgramPanels({ live, nowMs, view, change, mayAct, onPlan }: Props) {
   return (
     <>
       <ServicesPanel {...{ live, view, change }} />
@@ -36,7 +31,6 @@ export function ProgramPanels({ live, drafts, nowMs, view, change, mayAct, mayWr
       <SessionsPanel {...{ live, nowMs, view, change }} />
       <ProcessorsPanel {...{ live, nowMs, mayAct }} onKill={(id) => onPlan({ kind: 'kill', id })} />
       <MapsPanel {...{ live, nowMs, change }} />
-      <ConfigPanel {...{ live, drafts, nowMs, view, change, mayWrite, onPlan }} />
     </>
   )
 }

@@ -2,6 +2,7 @@
 import { useState } from 'preact/hooks'
 import type { ShardJson } from './http-client.js'
 import type { OwnerColors } from './owner-colors.js'
+import { unknownEpoch } from './replay.js'
 
 const stepByKey: Readonly<Record<string, number>> = {
   ArrowRight: 1,
@@ -10,12 +11,26 @@ const stepByKey: Readonly<Record<string, number>> = {
   ArrowUp: -32,
 }
 
-export function ShardsPanel({ shards, colors }: { shards: readonly ShardJson[]; colors: OwnerColors }) {
+/** Stands for "nobody" in the address. */
+const nobody = '-'
+/** Owners that are named at once; of more, those with the most shards. */
+const ownersMax = 24
+
+interface Props {
+  readonly shards: readonly ShardJson[]
+  readonly colors: OwnerColors
+  /** The owner whose shards stand out; empty for none. */
+  readonly picked: string
+  readonly onPick: (owner: string) => void
+}
+
+export function ShardsPanel({ shards, colors, picked, onPick }: Props) {
   const [cursor, setCursor] = useState<number | null>(null)
-  const [shown, setShown] = useState<string | null>(null)
+  const shown = picked === '' ? null : picked === nobody ? '' : picked
   const owned = new Map<string, number>()
   for (const { owner } of shards) owned.set(owner ?? '', (owned.get(owner ?? '') ?? 0) + 1)
-  const owners = [...owned].toSorted(([a], [b]) => a.localeCompare(b, undefined, { numeric: true }))
+  const most = [...owned].toSorted(([, a], [, b]) => b - a).slice(0, ownersMax)
+  const owners = most.toSorted(([a], [b]) => a.localeCompare(b, undefined, { numeric: true }))
   const moving = shards.filter(({ state }) => state === 'moving').length
   const current = cursor === null ? undefined : shards[cursor]
   const onKeyDown = (event: KeyboardEvent) => {
@@ -25,7 +40,7 @@ export function ShardsPanel({ shards, colors }: { shards: readonly ShardJson[]; 
     setCursor(Math.min(shards.length - 1, Math.max(0, (cursor ?? 0) + step)))
   }
   return (
-    <section class="panel" aria-labelledby="shards-title">
+    <section class="panel" id="shards" aria-labelledby="shards-title">
       <div class="panel-head">
         <h2 id="shards-title">Shards by owner</h2>
         <span class="aside">
@@ -64,13 +79,14 @@ export function ShardsPanel({ shards, colors }: { shards: readonly ShardJson[]; 
               type="button"
               class="key"
               aria-pressed={shown === owner}
-              onClick={() => setShown(shown === owner ? null : owner)}
+              onClick={() => onPick(shown === owner ? '' : owner === '' ? nobody : owner)}
             >
               <span class="swatch" style={{ background: colors.of(owner === '' ? null : owner) }} />{' '}
               {owner === '' ? 'unassigned' : owner} <b>{count}</b>
             </button>
           </li>
         ))}
+        {owned.size > owners.length ? <li>and {owned.size - owners.length} more owners</li> : null}
       </ul>
       <p class="aside cursor-line">
         {current === undefined ? '' : shardText(current).replaceAll('\n', ', ')}
@@ -81,5 +97,5 @@ export function ShardsPanel({ shards, colors }: { shards: readonly ShardJson[]; 
 
 function shardText({ shard, owner, epoch, state, target }: ShardJson): string {
   const move = state === 'moving' && target !== null ? `\nmoving to ${target}` : ''
-  return `shard ${shard}\nowner ${owner ?? 'nobody'}\nepoch ${epoch}${move}`
+  return `shard ${shard}\nowner ${owner ?? 'nobody'}\nepoch ${epoch === unknownEpoch ? 'unknown' : epoch}${move}`
 }

@@ -1,30 +1,53 @@
-/** The timeline of membership and leadership in SVG, and the newest happenings as a list for those who do not see pictures. */
-import { useLayoutEffect, useRef, useState } from 'preact/hooks'
-import { clockText, preciseClockText } from './format.js'
+/** The timeline of membership and leadership in SVG, with the moment that is looked at; what happened around it as a list for those who do not see pictures. */
+import { useRef } from 'preact/hooks'
+import { clockText, durationText, preciseClockText } from './format.js'
+import { happenings } from './happenings.js'
 import type { FeedEventJson, NodeJson } from './http-client.js'
-import { eventText, type Marker, subjectOf, type TimelineRow, timelineRows } from './timeline.js'
+import { Scrubber } from './scrubber.js'
+import { type Marker, subjectOf, type TimelineRow, timelineRows } from './timeline.js'
+import { useWidth } from './use-width.js'
 
-const windowMs = 10 * 60_000
+const windowMsMin = 60_000
+const windowMsMax = 10 * 60_000
 const rowPx = 34
 const axisPx = 24
 const glyphPx = 6.1
 const newestMax = 6
+/** More rows than this: only those on which something happened, the latest first. */
+const rowsMax = 40
+const endPx = 10
 
 interface Props {
   readonly history: readonly FeedEventJson[]
   readonly nodes: readonly NodeJson[]
   readonly nowMs: number
+  /** The moment that is looked at; null for now. */
+  readonly atMs: number | null
+  /** Before it, the node that answers knows nothing. */
+  readonly knownFromMs: number
+  readonly onAt: (atMs: number | null) => void
 }
 
-export function TimelinePanel({ history, nodes, nowMs }: Props) {
+export function TimelinePanel({ history, nodes, nowMs, atMs, knownFromMs, onAt }: Props) {
   const frame = useRef<HTMLDivElement>(null)
   const width = useWidth(frame)
-  const rows = timelineRows(history, nodes, nowMs - windowMs, nowMs)
-  const newest = history.filter((event) => subjectOf(event) !== null).slice(-newestMax)
+  // No wider than what is known.
+  const windowMs = Math.min(windowMsMax, Math.max(windowMsMin, nowMs - knownFromMs))
+  const fromMs = nowMs - windowMs
+  const all = timelineRows(history, nodes, fromMs, nowMs)
+  const rows = all.length <= rowsMax ? all : eventful(all)
+  const newest = happenings(
+    atMs === null ? history : history.filter(({ at }) => Date.parse(at) <= atMs),
+    newestMax,
+  )
+  const momentsMs = history.flatMap((event) => {
+    const eventMs = Date.parse(event.at)
+    return subjectOf(event) !== null && eventMs >= fromMs ? [eventMs] : []
+  })
   return (
-    <section class="panel wide" aria-labelledby="timeline-title">
+    <section class="panel wide" id="timeline" aria-labelledby="timeline-title">
       <div class="panel-head">
-        <h2 id="timeline-title">Membership and leadership, last 10 minutes</h2>
+        <h2 id="timeline-title">Membership and leadership, last {durationText(windowMs)}</h2>
         <ul class="legend" aria-hidden="true">
           {(['alive', 'draining', 'stalled', 'suspect', 'failed'] as const).map((state) => (
             <li key={state}>
@@ -34,16 +57,28 @@ export function TimelinePanel({ history, nodes, nowMs }: Props) {
           <li>♛ leader</li>
         </ul>
       </div>
-      <div class="timeline" ref={frame}>
+      {/* biome-ignore lint/a11y/noNoninteractiveTabindex: what scrolls must be reachable without a pointer */}
+      <section class="timeline" aria-label="Timeline" ref={frame} tabIndex={0}>
         {rows.length === 0 ? <p class="empty">Nothing has happened yet.</p> : null}
-        {rows.length > 0 && width > 0 ? <Drawing rows={rows} nowMs={nowMs} width={width} /> : null}
-      </div>
+        {rows.length > 0 && width > 0 ? <Drawing {...{ rows, fromMs, nowMs, atMs, width }} /> : null}
+      </section>
+      {rows.length < all.length ? (
+        <p class="aside">
+          {all.length - rows.length} of {all.length} nodes are not drawn: nothing happened to them lately.
+        </p>
+      ) : null}
+      <Scrubber {...{ fromMs, nowMs, atMs, momentsMs, onAt }} leftPx={labelPxOf(width)} rightPx={endPx} />
       {newest.length > 0 ? (
-        <ol class="newest" aria-label="Newest events, newest first" reversed>
+        <ol
+          class="newest"
+          aria-label={atMs === null ? 'Newest events, newest first' : 'Events up to then, newest first'}
+          reversed
+        >
           {newest.toReversed().map((event) => (
             <li key={event.seq}>
               <time dateTime={event.at}>{preciseClockText(Date.parse(event.at))}</time>{' '}
-              <b>{subjectOf(event)}</b> {eventText(event)}
+              {event.subject === '' ? null : <b>{event.subject} </b>}
+              {event.text}
             </li>
           ))}
         </ol>
@@ -52,13 +87,36 @@ export function TimelinePanel({ history, nodes, nowMs }: Props) {
   )
 }
 
-function Drawing({ rows, nowMs, width }: { rows: readonly TimelineRow[]; nowMs: number; width: number }) {
-  const labelPx = width < 600 ? 74 : 110
-  const fromMs = nowMs - windowMs
-  const endX = width - 10
+function eventful(rows: readonly TimelineRow[]): readonly TimelineRow[] {
+  const latest = ({ spans, markers }: TimelineRow): number =>
+    spans.at(-1)?.state === 'alive' || spans.length === 0 ? (markers.at(-1)?.atMs ?? 0) : Number.MAX_VALUE
+  return rows
+    .map((row) => ({ row, atMs: latest(row) }))
+    .filter(({ atMs }) => atMs > 0)
+    .toSorted((a, b) => b.atMs - a.atMs)
+    .slice(0, rowsMax)
+    .map(({ row }) => row)
+}
+
+function labelPxOf(width: number): number {
+  return width < 600 ? 74 : 110
+}
+
+interface DrawingProps {
+  readonly rows: readonly TimelineRow[]
+  readonly fromMs: number
+  readonly nowMs: number
+  readonly atMs: number | null
+  readonly width: number
+}
+
+function Drawing({ rows, fromMs, nowMs, atMs, width }: DrawingProps) {
+  const labelPx = labelPxOf(width)
+  const windowMs = nowMs - fromMs
+  const endX = width - endPx
   const x = (ms: number) => labelPx + (Math.max(0, ms - fromMs) / windowMs) * (endX - labelPx)
   const height = rows.length * rowPx + axisPx
-  const minutes = (width < 600 ? [8, 4] : [8, 6, 4, 2]).map((ago) => nowMs - ago * 60_000)
+  const ticks = (width < 600 ? [0.8, 0.4] : [0.8, 0.6, 0.4, 0.2]).map((share) => nowMs - share * windowMs)
   const summary = rows.map(({ nodeId, spans }) => `${nodeId} ${spans.at(-1)?.state ?? 'gone'}`).join(', ')
   return (
     <svg
@@ -68,7 +126,7 @@ function Drawing({ rows, nowMs, width }: { rows: readonly TimelineRow[]; nowMs: 
       role="img"
       aria-label={`Now: ${summary}`}
     >
-      {minutes.map((ms) => (
+      {ticks.map((ms) => (
         <g key={nowMs - ms} class="tick">
           <line x1={x(ms)} x2={x(ms)} y1={0} y2={height - axisPx} />
           <text x={x(ms)} y={height - 8} text-anchor="middle">
@@ -108,6 +166,9 @@ function Drawing({ rows, nowMs, width }: { rows: readonly TimelineRow[]; nowMs: 
         </g>
       ))}
       <line class="now" x1={endX} x2={endX} y1={0} y2={height - axisPx} />
+      {atMs === null || atMs < fromMs ? null : (
+        <line class="then" x1={x(atMs)} x2={x(atMs)} y1={0} y2={height - axisPx} />
+      )}
       <text class="now-text" x={endX} y={height - 8} text-anchor="end">
         {clockText(nowMs)}
       </text>
@@ -152,16 +213,4 @@ function Notes({ markers, x, startX, endX }: NotesProps) {
 function clipped(text: string, widthPx: number, perGlyphPx: number): string {
   const max = Math.max(3, Math.floor(widthPx / perGlyphPx))
   return text.length <= max ? text : `${text.slice(0, max - 1)}…`
-}
-
-function useWidth(frame: { readonly current: HTMLElement | null }): number {
-  const [width, setWidth] = useState(0)
-  useLayoutEffect(() => {
-    const element = frame.current
-    if (element === null) return
-    const observer = new ResizeObserver(() => setWidth(element.clientWidth))
-    observer.observe(element)
-    return () => observer.disconnect()
-  }, [frame])
-  return width
 }

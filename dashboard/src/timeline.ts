@@ -64,9 +64,11 @@ const rules: Readonly<Record<string, Rule>> = {
   'self.leaving': { sign: '▼', tone: 'draining', words: 'leaving', change: { isDraining: true } },
   'self.active': { sign: '●', tone: 'alive', words: 'active', change: { isDraining: false } },
   'lease.lost': { sign: '◆', tone: 'suspect', words: 'lost its lease', change: {} },
+  'leader.resigned': { sign: '♕', tone: 'leader', words: 'gave the leadership up', change: {} },
   'leader.elected': { sign: '♛', tone: 'leader', words: 'elected leader', change: {} },
 }
 
+const byName = new Intl.Collator('en', { numeric: true })
 const arrivals: ReadonlySet<string> = new Set(['member.joined'])
 
 export function timelineRows(
@@ -86,7 +88,7 @@ export function timelineRows(
   const nodeById = new Map(nodes.map((node) => [node.id, node]))
   return [...byMember]
     .map(([nodeId, own]) => row(nodeId, own, nodeById.get(nodeId), fromMs, nowMs))
-    .toSorted((a, b) => a.nodeId.localeCompare(b.nodeId, undefined, { numeric: true }))
+    .toSorted((a, b) => byName.compare(a.nodeId, b.nodeId))
 }
 
 /** The member an event is about: not always the one that reports it. */
@@ -119,7 +121,12 @@ function row(
   let state: SpanState | null =
     first === undefined ? presentState(node) : arrivals.has(first.event) ? null : 'alive'
   let sinceMs = Math.max(fromMs, Date.parse(node?.started_at ?? '') || fromMs)
-  if (first !== undefined) sinceMs = Math.min(sinceMs, Math.max(fromMs, Date.parse(first.at)))
+  if (first !== undefined) {
+    const firstMs = Date.parse(first.at)
+    // Started again since: what it was before began before this start.
+    const isAnew = state !== null && sinceMs > firstMs
+    sinceMs = isAnew ? fromMs : Math.min(sinceMs, Math.max(fromMs, firstMs))
+  }
   const close = (toMs: number) => {
     if (state !== null && toMs > sinceMs) spans.push({ state, fromMs: sinceMs, toMs })
     sinceMs = Math.max(sinceMs, toMs)

@@ -4,7 +4,16 @@ import type { SkeinNode } from '../runtime/node-api.js'
 import * as contract from './contract.js'
 import { HttpProblem, notFound } from './problem.js'
 import { hijacked, type Route, route } from './route.js'
-import { feedJson, leaderJson, operationJson, peerJson, shardJson, statsJson, statusJson } from './views.js'
+import {
+  feedJson,
+  leaderJson,
+  operationJson,
+  peerJson,
+  samplesJson,
+  shardJson,
+  statsJson,
+  statusJson,
+} from './views.js'
 import type { WatchHub } from './watch.js'
 
 export function clusterRoutes(node: SkeinNode, watch: WatchHub): Route[] {
@@ -83,6 +92,19 @@ function viewRoutes(node: SkeinNode, watch: WatchHub): Route[] {
         const events = node.cluster.history(query.limit, query.topic).map(feedJson)
         return { body: { events, count: events.length } }
       },
+    }),
+    route({
+      method: 'GET',
+      path: '/api/cluster/samples',
+      role: 'viewer',
+      summary: 'How the nodes were doing over the last 15 minutes, as this node saw them: a curve per figure',
+      query: z.object({
+        points: z.coerce.number().int().min(1).max(450).default(150),
+        node_id: z.string().min(1).max(64).optional(),
+      }),
+      answers: { 200: { description: 'Curves, evenly spread', schema: contract.samplesSchema } },
+      errors: ['invalid_argument'],
+      handle: ({ query }) => ({ body: samplesJson(node.cluster.samples(query.points, query.node_id)) }),
     }),
     route({
       method: 'GET',

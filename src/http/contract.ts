@@ -342,6 +342,31 @@ export const feedEventSchema = named(
 )
 export type FeedEventJson = z.infer<typeof feedEventSchema>
 export const historySchema = named('History', z.object({ events: z.array(feedEventSchema), count }))
+const curve = z.array(z.number().nullable())
+export const samplesSchema = named(
+  'Samples',
+  z.object({
+    period_ms: count,
+    /** Ascending. */
+    times: z.array(time),
+    /** A value per time; null when the node was not up, or not known. */
+    nodes: z.array(
+      z.object({
+        node_id: z.string(),
+        cpu_usage: curve,
+        memory_usage: curve,
+        agents: curve,
+        shards_owned: curve,
+        events_per_second: curve,
+        rtt_ms: curve,
+        skew_ms: curve,
+        loop_delay_ms: curve,
+      }),
+    ),
+    count,
+  }),
+)
+export type SamplesJson = z.infer<typeof samplesSchema>
 const snapshotSchema = named(
   'Snapshot',
   z.object({ status: clusterStatusSchema, nodes: z.array(nodeSchema), shards: z.array(shardSchema) }),

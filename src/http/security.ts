@@ -112,12 +112,31 @@ function parseUrl(text: string): URL | undefined {
   return URL.canParse(text) ? new URL(text) : undefined
 }
 
+const policyParts = [
+  "default-src 'none'",
+  "script-src 'self'",
+  "style-src 'self'",
+  "img-src 'self' data:",
+  "font-src 'self'",
+  "manifest-src 'self'",
+  "base-uri 'none'",
+  "form-action 'none'",
+  "frame-ancestors 'none'",
+]
+const othersMax = 64
+
+/** `others`: host:port of the other nodes, which the page may ask whether they are there. What is no plain host:port is left out. */
+export function pagePolicy(others: readonly string[], isTls = false): string {
+  const scheme = isTls ? 'https' : 'http'
+  const plain = others.filter((each) => /^(\[[0-9A-Fa-f:.]+\]|[A-Za-z0-9._-]+):\d{1,5}$/.test(each))
+  const origins = plain.slice(0, othersMax).map((each) => `${scheme}://${each}`)
+  return [...policyParts, ["connect-src 'self'", ...origins].join(' ')].join('; ')
+}
+
 export const answerHeaders = {
   'x-content-type-options': 'nosniff',
   'referrer-policy': 'no-referrer',
   'cross-origin-resource-policy': 'same-origin',
   'x-frame-options': 'DENY',
-  'content-security-policy':
-    "default-src 'none'; script-src 'self'; style-src 'self'; img-src 'self' data:; font-src 'self'; " +
-    "connect-src 'self'; manifest-src 'self'; base-uri 'none'; form-action 'none'; frame-ancestors 'none'",
+  'content-security-policy': pagePolicy([]),
 } as const

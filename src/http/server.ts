@@ -30,8 +30,8 @@ import { processorRoutes } from './processor-routes.js'
 import { Publisher } from './publish.js'
 import { roomRoutes } from './room-routes.js'
 import { roomSocket } from './room-socket.js'
-import type { Log, Method, Route } from './route.js'
-import { answerHeaders, checkDoors, checkHost, isListedOrigin, isLoopback } from './security.js'
+import type { Answer, Log, Method, Route } from './route.js'
+import { answerHeaders, checkDoors, checkHost, isListedOrigin, isLoopback, pagePolicy } from './security.js'
 import { serviceRoutes } from './service-routes.js'
 import { SocketHub, splitTarget } from './sockets.js'
 import { StaticFiles } from './static-files.js'
@@ -117,6 +117,7 @@ export function createHttpServer(node: SkeinNode, options: HttpServerOptions): H
 }
 
 class Surface {
+  private readonly node: SkeinNode
   private readonly options: HttpServerOptions
   private readonly routes: readonly Route[]
   private readonly methodsByPath = new Map<string, Method[]>()
@@ -136,6 +137,7 @@ class Surface {
   private server!: Server
 
   constructor(node: SkeinNode, options: HttpServerOptions) {
+    this.node = node
     this.options = options
     const ownSecret = randomBytes(32)
     this.access = new Access({
@@ -387,7 +389,8 @@ class Surface {
     }
     if (isRead) {
       const file = await this.files.read(path)
-      if (file !== undefined) return sendAnswer(reply, file)
+      const isKnown = (request as GuardedRequest).principal?.role !== undefined
+      if (file !== undefined) return sendAnswer(reply, path === '/' && isKnown ? this.withOthers(file) : file)
     }
     const methods = this.methodsOf(path)
     if (methods.length === 0) throw notFound(`Path ${path.slice(0, 200)}`)
@@ -410,6 +413,13 @@ class Surface {
         details: { field: 'method', given: request.method, allowed: allow },
       },
     )
+  }
+
+  /** The dashboard, which may ask the other nodes of now whether they are there. Not for strangers, who would read their addresses in it. */
+  private withOthers(page: Answer): Answer {
+    const others = this.node.members.list().flatMap((each) => (each.isSelf ? [] : [each.httpAddress]))
+    const policy = pagePolicy(others, this.options.https !== undefined)
+    return { ...page, headers: { ...page.headers, 'content-security-policy': policy } }
   }
 
   private methodsOf(path: string): string[] {

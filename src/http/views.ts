@@ -7,6 +7,7 @@ import type {
   NodeOperation,
   NodeView,
   PeerView,
+  SamplesView,
   ShardView,
   SkeinNode,
   WhyView,
@@ -17,6 +18,7 @@ import type {
   FeedEventJson,
   NodeJson,
   OperationJson,
+  SamplesJson,
   SnapshotJson,
   WhyJson,
 } from './contract.js'
@@ -225,6 +227,26 @@ export function feedJson(event: FeedEvent): FeedEventJson {
     node_id: event.nodeId,
     event: event.event,
     fields: event.fields,
+  }
+}
+
+export function samplesJson({ periodMs, atMs, nodes }: SamplesView): SamplesJson {
+  const curve = (values: readonly (number | null)[]) => values.map((v) => (v === null ? null : rounded(v)))
+  return {
+    period_ms: periodMs,
+    times: atMs.map(certainTime),
+    nodes: nodes.map(({ nodeId, figures }) => ({
+      node_id: nodeId,
+      cpu_usage: curve(figures.cpuUsage),
+      memory_usage: curve(figures.memoryUsage),
+      agents: curve(figures.agents),
+      shards_owned: curve(figures.shardsOwned),
+      events_per_second: curve(figures.eventsPerSecond),
+      rtt_ms: curve(figures.rttMs),
+      skew_ms: curve(figures.skewMs),
+      loop_delay_ms: curve(figures.loopDelayMs),
+    })),
+    count: nodes.length,
   }
 }
 

@@ -160,7 +160,7 @@ export interface ClusterStatus {
   readonly dataDir: string
 }
 
-/** Something that happened, in the vocabulary `member.failed`, `leader.elected`, `lease.lost`, `shards.assigned` … */
+/** Something that happened, by the names of docs/EVENTS.md. */
 export interface OwnershipView {
   /** The leader, which audits. */
   readonly auditor: NodeId
@@ -182,6 +182,29 @@ export interface OwnershipView {
     readonly openedAtMs: number
     readonly closedAtMs: number
     readonly acknowledged: number
+  }[]
+}
+
+export type SampleFigure =
+  | 'cpuUsage'
+  | 'memoryUsage'
+  | 'agents'
+  | 'shardsOwned'
+  | 'eventsPerSecond'
+  | 'rttMs'
+  | 'skewMs'
+  | 'loopDelayMs'
+
+/** How the nodes were doing over the last minutes, as this node saw them. */
+export interface SamplesView {
+  /** From one sample to the next. */
+  readonly periodMs: number
+  /** When they were taken, ascending. */
+  readonly atMs: readonly number[]
+  /** Each curve has a value per sample: null when the node was not up, or not known. */
+  readonly nodes: readonly {
+    readonly nodeId: NodeId
+    readonly figures: Readonly<Record<SampleFigure, readonly (number | null)[]>>
   }[]
 }
 
@@ -426,6 +449,8 @@ export interface SkeinNode extends AsyncDisposable, SpawnApi {
       readonly address: string
     }
     history(limit: number, topic?: FeedTopic): readonly FeedEvent[]
+    /** At most `pointsMax` samples of the last 15 minutes, evenly spread; of one node, or of all. */
+    samples(pointsMax: number, nodeId?: string): SamplesView
     /** Who served which shard under which epoch, as every node reported it to the leader, and what the auditor there found wrong. */
     ownership(): Promise<OwnershipView>
     /** Who sees whom: one row per node, with the error where a node did not answer. */

@@ -65,9 +65,11 @@ import { RegistryLink } from './registry-link.js'
 import { Retention } from './retention.js'
 import { Rooms } from './rooms/rooms.js'
 import { Roster } from './roster.js'
+import { Samples, samplePeriodMs } from './samples.js'
 import { Names } from './services/names.js'
 import { Services } from './services/services.js'
 import type { Tracing } from './services/tracing.js'
+import { MoveTeller } from './shard-moves.js'
 import type { SharedState } from './shared-state.js'
 import { Tails } from './tails.js'
 import { peerStatus } from './views.js'
@@ -133,6 +135,9 @@ export class RunningNode implements SkeinNode {
   private readonly tails: Tails
   private readonly feed = new Feed()
   private followConfig: (() => void) | undefined
+  private readonly samples = new Samples()
+  /** Where shards were, for whoever looks back: the map alone says only where they are. */
+  private readonly moves = new MoveTeller((moved) => this.happened('shards.moved', { ...moved }))
   private readonly leadership: Leadership
   private readonly operations: Operations
   private readonly running: Agents
@@ -456,6 +461,7 @@ export class RunningNode implements SkeinNode {
     })
     this.timers.push(
       setInterval(() => this.beat(), heartbeatMs),
+      setInterval(() => this.samples.take(Date.now(), this.roster.list()), samplePeriodMs),
       setInterval(() => void this.checkJournal(), journalHealthMs),
       setInterval(() => void this.retention.run(), retentionEveryMs),
     )
@@ -589,6 +595,7 @@ export class RunningNode implements SkeinNode {
       case 'routing':
         this.roster.leader = message.leader
         this.formatLevel = message.formatLevel
+        this.moves.changed(this.plane.shardMap, message.map)
         this.plane.routing(message.map)
         this.ownership.routing(message.map)
         this.roomsHere.routesChanged()
@@ -955,6 +962,7 @@ export class RunningNode implements SkeinNode {
     },
     ownership: () => this.ownership.ask(),
     history: (limit, topic) => this.feed.history(limit, topic),
+    samples: (pointsMax, nodeId) => this.samples.read(pointsMax, nodeId),
     watch: (afterSeq, onEvent) => this.feed.watch(afterSeq, onEvent),
     reachability: () => this.reachability(),
     remove: async (id) => {
@@ -1109,6 +1117,7 @@ export class RunningNode implements SkeinNode {
     this.replicated.close()
     this.tails.close()
     this.ownership.close()
+    this.moves.close()
     this.operations.close()
     this.processing.close()
     this.roomsHere.close()

@@ -82,7 +82,7 @@ describe.skipIf(!hasBrowser)('agents in the dashboard of a cluster', () => {
   it(
     'shows all agents and each node’s places, and keeps filters and order in the address',
     async () => {
-      await withPage('', async (page) => {
+      await withPage('#agents', async (page) => {
         const agents = await listed()
         await row(page, 'ticker').getByText('running').waitFor()
         for (const { name, node_id, kind } of agents) {
@@ -90,10 +90,10 @@ describe.skipIf(!hasBrowser)('agents in the dashboard of a cluster', () => {
           expect(await row(page, name).textContent()).toContain(`${kind}`)
           expect(await row(page, name).textContent()).toContain(node_id ?? 'on a node')
         }
-        await page.locator('[data-node="node-2"]').getByText(`/${maxAgents}`).waitFor()
+        await page.locator('[data-tile="node-2"]').getByText(`/${maxAgents}`).waitFor()
         await until('as many places in use as there are agents', async () => {
-          const places = await page.getByTestId('capacity').allTextContents()
-          const used = places.reduce((sum, text) => sum + Number.parseInt(text, 10), 0)
+          const places = await page.locator('[data-tile] .tile-state').allTextContents()
+          const used = places.reduce((sum, text) => sum + Number(/(\d+)\//.exec(text)?.[1]), 0)
           return used === agents.length ? true : undefined
         })
 
@@ -141,7 +141,7 @@ describe.skipIf(!hasBrowser)('agents in the dashboard of a cluster', () => {
   it(
     'opens an agent by keyboard with its facts, reasons for and against every node, and its output as it comes',
     async () => {
-      await withPage('?sort=-name', async (page) => {
+      await withPage('?sort=-name#agents', async (page) => {
         await row(page, 'ticker').waitFor()
         await page.getByRole('grid', { name: 'Agents' }).focus()
         await page.keyboard.press('Enter')
@@ -183,7 +183,7 @@ describe.skipIf(!hasBrowser)('agents in the dashboard of a cluster', () => {
     'moves an agent by keyboard alone, after its plan',
     async () => {
       const from = await shown('c-1')
-      await withPage('?text=c-1', async (page) => {
+      await withPage('?text=c-1#agents', async (page) => {
         await row(page, 'c-1').getByText('running').waitFor()
         await page.getByRole('grid').focus()
         await page.keyboard.press('m')
@@ -233,9 +233,9 @@ describe.skipIf(!hasBrowser)('agents in the dashboard of a cluster', () => {
     async () => {
       const from = await shown('ticker')
       const to = ['node-1', 'node-2', 'node-3'].find((id) => id !== from.node_id) as string
-      await withPage('', async (page) => {
+      await withPage('#agents', async (page) => {
         await row(page, 'ticker').getByText('running').waitFor()
-        await row(page, 'ticker').dragTo(page.locator(`[data-node="${to}"]`))
+        await row(page, 'ticker').dragTo(page.locator(`[data-tile="${to}"]`))
         const dialog = page.getByRole('dialog', { name: 'Move ticker' })
         await dialog.getByText(`is stopped on ${from.node_id} and started anew on ${to}`).waitFor()
         expect((await shown('ticker')).node_id).toBe(from.node_id)
@@ -274,7 +274,7 @@ describe.skipIf(!hasBrowser)('agents in the dashboard of a cluster', () => {
     async () => {
       await create({ name: 'worker', command: 'sleep', args: ['100000'] })
       const { pid } = await until('its process', async () => positive(await shown('worker')))
-      await withPage('?agent=worker', async (page) => {
+      await withPage('?agent=worker#agents', async (page) => {
         const drawer = page.getByRole('dialog', { name: 'worker', exact: true })
         const act = async (button: string, plan: RegExp, verb: string): Promise<void> => {
           await drawer.getByRole('button', { name: button }).click()
@@ -312,7 +312,7 @@ describe.skipIf(!hasBrowser)('agents in the dashboard of a cluster', () => {
   it(
     'previews a strategy before it is chosen, and rebalances after the moves were shown',
     async () => {
-      await withPage('', async (page) => {
+      await withPage('#agents', async (page) => {
         await page.getByTestId('strategy').filter({ hasText: 'least_loaded' }).waitFor()
         const before = await listed()
         await page.getByLabel('Strategy').selectOption('binpack')
@@ -401,7 +401,7 @@ describe.skipIf(!hasBrowser)('agents in the dashboard of a cluster', () => {
     'says that the agents are stale while they cannot be read, and is fresh again by itself',
     async () => {
       await withPage(
-        '',
+        '#agents',
         async (page) => {
           await row(page, 'ticker').waitFor()
           await page.route('**/api/agents*', (route) => route.abort())
@@ -425,7 +425,7 @@ describe.skipIf(!hasBrowser)('agents in the dashboard of a cluster', () => {
         restarts: i % 97,
       }))
       const body = JSON.stringify({ agents: many, count: manyRows, total: manyRows })
-      await withPage('?text=c-1', async (page) => {
+      await withPage('?text=c-1#agents', async (page) => {
         await row(page, 'c-1').waitFor()
         await page.route('**/api/agents?*', (route) =>
           route.fulfill({ contentType: 'application/json', body }),
@@ -468,12 +468,12 @@ describe.skipIf(!hasBrowser)('agents in the dashboard of a cluster', () => {
     'is readable in the %s look',
     async (colorScheme) => {
       await withPage(
-        '?agent=ticker',
+        '?agent=ticker#agents',
         async (page) => {
           const drawer = page.getByRole('dialog', { name: 'ticker' })
           await drawer.locator('[data-candidate]').first().waitFor()
           const texts = [
-            '.status',
+            '.tile-state',
             '.agent-status',
             '.aside',
             '.pill',
@@ -498,7 +498,7 @@ describe.skipIf(!hasBrowser)('agents in the dashboard of a cluster', () => {
   it(
     'shows the agents of a killed node on others, by itself',
     async () => {
-      await withPage('', async (page) => {
+      await withPage('#agents', async (page) => {
         const victim = nodes[2] as RealNode
         const there = async () => (await listed()).filter(({ node_id }) => node_id === victim.id)
         if ((await there()).length === 0) {
@@ -512,7 +512,7 @@ describe.skipIf(!hasBrowser)('agents in the dashboard of a cluster', () => {
         const lost = await there()
         await place(page, lost[0]?.name ?? '', victim.id).waitFor()
         await cluster.end(victim)
-        await page.locator(`[data-node="${victim.id}"]`).getByText('offline').waitFor()
+        await page.locator(`[data-tile="${victim.id}"]`).getByText('offline').waitFor()
         for (const { name } of lost) {
           await row(page, name).getByText('its node was lost').waitFor()
           await row(page, name).getByText('running').waitFor()

@@ -69,6 +69,58 @@ describe.skipIf(!hasBrowser)('the dashboard of a real node', () => {
     })
   })
 
+  it('keeps which page, which node and which moment is looked at in the address', async () => {
+    await withPage(async (page) => {
+      await page.locator('[data-station="node-1"]').click()
+      const drawer = page.getByRole('dialog', { name: 'Why is node-1' })
+      await drawer.getByRole('heading', { name: 'CPU and memory of its host' }).waitFor()
+      await page.reload()
+      await drawer.locator('.summary').waitFor()
+      await page.goBack()
+      await drawer.waitFor({ state: 'detached' })
+      await page.getByLabel('Moment that is looked at').focus()
+      await page.keyboard.press('PageDown')
+      await page.getByTestId('replay').waitFor()
+      await page.reload()
+      await page.getByTestId('replay').getByRole('button', { name: 'Back to live' }).click()
+      await page.getByTestId('replay').waitFor({ state: 'detached' })
+      await page.getByRole('link', { name: 'Events', exact: true }).click()
+      await page.getByRole('heading', { name: 'As they come' }).waitFor()
+      await page.goBack()
+      await page.locator('[data-node="node-1"]').waitFor()
+    })
+  })
+
+  it('follows events as they come, leads to a key, and shows who did what', async () => {
+    await withPage(async (page) => {
+      await page.getByRole('link', { name: 'Events', exact: true }).click()
+      await page.getByTestId('tail-state').filter({ hasText: 'live' }).waitFor()
+      await node?.events.publish('orders', { key: 'a', payload: { n: 1 } })
+      await node?.events.publish('orders', { key: 'b', payload: { n: 2 } })
+      const tail = page.getByRole('table', { name: 'Events as they come' })
+      await tail.getByText('{"n":2}').waitFor()
+      await tail.getByRole('button', { name: 'a', exact: true }).click()
+      const stored = page.getByRole('table', { name: 'Stored events' })
+      await stored.getByText('{"n":1}').waitFor()
+      expect(await stored.getByText('{"n":2}').count()).toBe(0)
+      const { shard } = node?.cluster.route('a') ?? {}
+      await page
+        .getByTestId('route')
+        .filter({ hasText: `shard ${shard}, on node-1` })
+        .waitFor()
+      expect(await page.evaluate<string>('location.search + location.hash')).toBe(
+        '?stream=orders&key=a#events',
+      )
+      await page.getByRole('link', { name: 'Cluster', exact: true }).click()
+      await page.getByRole('button', { name: 'Cordon node-1' }).click()
+      await page.getByRole('button', { name: 'Uncordon node-1' }).click()
+      await page.getByRole('button', { name: 'Cordon node-1', exact: true }).waitFor()
+      await page.getByRole('link', { name: 'Audit', exact: true }).click()
+      const row = page.getByRole('row').filter({ hasText: '/api/cluster/nodes/{id}/uncordon' })
+      await row.filter({ hasText: /✓ 20\d/ }).waitFor()
+    })
+  })
+
   it('tells owner and epoch of a shard to a keyboard alone', async () => {
     await withPage(async (page) => {
       await page.getByRole('button', { name: 'node-1 256' }).waitFor({ timeout: seeDeadlineMs })
@@ -129,7 +181,11 @@ describe.skipIf(!hasBrowser)('the dashboard of a real node', () => {
         expect(await page.getByTestId('who').textContent()).toContain('grace (viewer)')
         // Who may only look is offered nothing to do.
         expect(await page.getByRole('button', { name: 'Drain' }).count()).toBe(0)
+        await page.getByRole('link', { name: 'Agents', exact: true }).click()
         expect(await page.getByRole('button', { name: 'Rebalance' }).isDisabled()).toBe(true)
+        await page.getByRole('link', { name: 'Audit', exact: true }).click()
+        await page.getByText('needs the role admin').waitFor()
+        await page.getByRole('link', { name: 'Cluster', exact: true }).click()
         await page.reload()
         await row.getByText('online').waitFor({ timeout: seeDeadlineMs })
         await page.getByRole('button', { name: 'Log out' }).click()

@@ -345,31 +345,21 @@ describe.skipIf(!hasBrowser)('what programs use, in the dashboard', () => {
 
   it('is readable in the dark and in the light look, and fits a narrow window', async () => {
     await withPage('?service=pricing&config=limits&version=4#services', async (page) => {
-      await page.locator('[data-instance="node-2"]').waitFor()
-      await page.getByRole('link', { name: 'Configuration' }).click()
-      await page.locator('.diff ins').waitFor()
-      const texts = [
+      const programs = [
         '.links a',
         '.opener',
         '.data thead th',
         '.data td.good',
         '.methods code',
-        '.picked td',
-        'textarea',
-        '.diff ins',
-        '.diff del',
         '[data-testid="map-conflicts"]',
       ]
-      for (const colorScheme of ['dark', 'light'] as const) {
-        await page.emulateMedia({ colorScheme })
-        const contrasts = await page.locator(':root').evaluate(contrastsOf, texts)
-        for (const { text, contrast } of contrasts)
-          expect(contrast, `${text}, ${colorScheme}`).toBeGreaterThanOrEqual(4.5)
-        expect(contrasts.length).toBe(texts.length)
-      }
-      await page.setViewportSize({ width: 360, height: 900 })
-      const overflow = await page.locator('html').evaluate((html) => html.scrollWidth - html.clientWidth)
-      expect(overflow).toBe(0)
+      await page.locator('[data-instance="node-2"]').waitFor()
+      await page.getByRole('link', { name: 'Maps' }).click()
+      await page.getByTestId('map-conflicts').waitFor()
+      await expectReadable(page, programs)
+      await page.getByRole('link', { name: 'Configuration' }).click()
+      await page.locator('.diff ins').waitFor()
+      await expectReadable(page, ['.picked td', 'textarea', '.diff ins', '.diff del'])
     })
   })
 
@@ -454,6 +444,20 @@ describe.skipIf(!hasBrowser)('what programs use, in the dashboard', () => {
     return visit({ browser, site, url: `http://${of.self.httpAddress}/${rest}`, expected }, look)
   }
 })
+
+async function expectReadable(page: Page, texts: readonly string[]): Promise<void> {
+  for (const colorScheme of ['dark', 'light'] as const) {
+    await page.emulateMedia({ colorScheme })
+    const contrasts = await page.locator(':root').evaluate(contrastsOf, texts)
+    for (const { text, contrast } of contrasts)
+      expect(contrast, `${text}, ${colorScheme}`).toBeGreaterThanOrEqual(4.5)
+    expect(contrasts.length).toBe(texts.length)
+  }
+  await page.setViewportSize({ width: 360, height: 900 })
+  const overflow = await page.locator('html').evaluate((html) => html.scrollWidth - html.clientWidth)
+  expect(overflow).toBe(0)
+  await page.setViewportSize({ width: 1440, height: 1030 })
+}
 
 async function save(page: Page, name: string, version: number): Promise<void> {
   const dialog = page.getByRole('dialog', { name: `Save ${name}` })

@@ -13,7 +13,7 @@ export function eventsPage(): string {
     '',
     'What happened, as the node that tells it saw it: in `GET /api/cluster/history`, live in `GET /api/cluster/watch` (server-sent events that resume), on the timeline of the dashboard and in',
     '`skein history`; in the log under the same names. Each has `seq`, `at` and `node_id` (who tells it) beside its own `fields`. A node keeps the last 5,000 of agents and the last 5,000 of all else.',
-    '`agent.*` and `shards.*` are told by the leader, `self.*` and `lease.*` by the node that they are about.',
+    '`agent.*` is told by the leader, `self.*` and `lease.*` by the node that they are about.',
     '',
     '| event | meaning | fields |',
     '| --- | --- | --- |',

@@ -70,9 +70,9 @@ export const feedEvents = {
   'self.joining': { meaning: 'this node has a lease and is about to take work', fields: [] },
   'self.leaving': { meaning: 'this node leaves', fields: [] },
   'self.left': { meaning: 'this node has left in order', fields: [] },
-  'shards.assigned': {
-    meaning: 'the leader gave shards to owners, or asked owners to hand some over',
-    fields: ['term', 'assigned', 'asked_to_move', 'shards_by_node'],
+  'shards.moved': {
+    meaning: 'shards have other owners, as this node heard; an empty name stands for nobody',
+    fields: ['count', 'moves'],
   },
 } as const satisfies Readonly<Record<string, EventFacts>>
 

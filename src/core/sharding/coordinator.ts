@@ -9,9 +9,8 @@
 import { asEpoch, type Epoch, type LeaseId, type NodeId, type Term } from '../kernel/brand.js'
 import { isRebalancing } from '../kernel/config-document.js'
 import { Deadlines } from '../kernel/deadlines.js'
-import type { FeedEventName } from '../kernel/feed-events.js'
 import { formatLevel } from '../kernel/format.js'
-import type { Instant, Note } from '../kernel/machine.js'
+import { type Instant, type Note, note } from '../kernel/machine.js'
 import type { Compare, StoreEffect, StoreReply } from '../kernel/store-types.js'
 import type { StoreView } from '../kernel/store-view.js'
 import { jsonEncode } from '../kernel/text.js'
@@ -54,22 +53,13 @@ export interface CoordinatorOptions {
   readonly rebalance: boolean
 }
 
-export type CoordinatorEffect =
-  | StoreEffect
-  | Note
-  | {
-      readonly type: 'feed'
-      readonly event: FeedEventName
-      readonly fields: Readonly<Record<string, unknown>>
-    }
+export type CoordinatorEffect = StoreEffect | Note
 
 export class ShardCoordinator {
   private readonly world: CoordinatorWorld
   private readonly options: CoordinatorOptions
   private readonly deadlines = new Deadlines<'settled' | 'retry'>()
   private asking = false
-  /** What the write that is under way changes. */
-  private asked: Readonly<Record<string, unknown>> = {}
   /** Our last write; the view must have it before we look again. */
   private writtenRev = 0n
   private lastCandidates = ''
@@ -95,10 +85,8 @@ export class ShardCoordinator {
     if (input.type === 'store_done') {
       this.asking = false
       // Unknown or failed: look again a little later, by then the watch has told.
-      if (input.reply.ok && input.reply.op === 'txn' && input.reply.result.ok) {
+      if (input.reply.ok && input.reply.op === 'txn' && input.reply.result.ok)
         this.writtenRev = input.reply.result.rev
-        this.out.push({ type: 'feed', event: 'shards.assigned', fields: this.asked })
-      }
       if (!input.reply.ok || (input.reply.op === 'txn' && !input.reply.result.ok))
         this.deadlines.set('retry', at.nowMs + 50)
     }
@@ -124,7 +112,7 @@ export class ShardCoordinator {
     if (next === null && present !== undefined) return
     const changed = next ?? map
     this.asking = true
-    this.asked = { term: guard.term, ...summary(map, changed) }
+    this.out.push(note('info', 'shards.assigned', { term: guard.term, ...summary(map, changed) }))
     this.out.push({
       type: 'store',
       tag: 'shards.assign',
@@ -217,7 +205,5 @@ function summary(before: ShardMap, after: ShardMap): Record<string, unknown> {
     if (a.epoch !== before[i]?.epoch) assigned++
     else if (a.target !== null && before[i]?.target === null) asked++
   })
-  const byNode: Record<string, number> = {}
-  for (const { nodeId } of after) if (nodeId !== null) byNode[nodeId] = (byNode[nodeId] ?? 0) + 1
-  return { assigned, asked_to_move: asked, shards_by_node: byNode }
+  return { assigned, asked_to_move: asked }
 }

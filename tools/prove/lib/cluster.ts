@@ -132,12 +132,16 @@ export class ProcessCluster {
     process.once('exit', () => this.end())
   }
 
+  /** One more, started; whether the cluster is whole is not looked at. */
+  async add(): Promise<ProcessNode> {
+    const node = new ProcessNode(this, `node-${this.nodes.length + 1}`)
+    this.nodes.push(node)
+    await node.start()
+    return node
+  }
+
   async start(count: number): Promise<void> {
-    for (let i = 1; i <= count; i++) {
-      const node = new ProcessNode(this, `node-${i}`)
-      this.nodes.push(node)
-      await node.start()
-    }
+    for (let i = 1; i <= count; i++) await this.add()
     await until(() => this.isWhole(), 15_000, 'the cluster to be whole')
   }
 
