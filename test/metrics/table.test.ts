@@ -112,6 +112,22 @@ describe('what is made from it', () => {
     }
   })
 
+  it('the documentation speaks of metrics and alerts that there are', () => {
+    const metrics = [...series.keys(), ...table.map((m) => m.name)]
+    for (const file of ['OPERATIONS', 'DEPLOY', 'SIZING', 'UPGRADING', 'BACKUP', 'METRICS', 'ALERTS'].map(
+      (n) => `${n}.md`,
+    )) {
+      const text = readFileSync(join(root, 'docs', file), 'utf8')
+      for (const [, alert] of text.matchAll(/(?<![\w`])(Skein(?!Error)[A-Z][A-Za-z]+)(?![\w`])/g))
+        expect(
+          rules.map((r) => r.alert),
+          file,
+        ).toContain(alert)
+      for (const [, name] of text.matchAll(/`(skein_[a-z0-9_]+)(?:`|\{)/g))
+        expect(metrics, file).toContain(name)
+    }
+  })
+
   it('every alert has its place in the runbook, under the anchor that the rule names', () => {
     const page = readFileSync(join(root, 'docs/ALERTS.md'), 'utf8')
     for (const { alert } of rules) expect(page).toContain(`\n## ${alert}\n`)
