@@ -180,8 +180,18 @@ function eventCollectors({ counts, append, mirrored }: Instruments, sources: Ins
         .mirrors()
         .map((m) => ({ labels: { target: m.target, stream: m.stream }, value: m.lagMs(nowMs) / 1_000 }))
     },
-    skein_mirror_events_total: () =>
-      [...mirrored.values()].map(({ labels, events }) => ({ labels, value: events })),
+    skein_mirror_events_total: () => [
+      // Each outcome from the start on: a rate needs a first value.
+      ...sources
+        .mirrors()
+        .flatMap(({ target, stream }) =>
+          ['stored', 'duplicate', 'refused'].map((outcome) => ({
+            labels: { target, stream, outcome },
+            value: 0,
+          })),
+        ),
+      ...[...mirrored.values()].map(({ labels, events }) => ({ labels, value: events })),
+    ],
   }
 }
 
