@@ -74,10 +74,12 @@ function ofPanel(top: TopState, look: Look, room: number, width: number): readon
 function window(lines: readonly string[], look: Look, room: number): readonly string[] {
   const [head = '', ...rows] = lines
   const fit = Math.max(1, room - 1)
-  const from = Math.min(look.scroll, Math.max(0, rows.length - fit))
+  // A row goes to the line that says which are shown.
+  const count = rows.length <= fit ? rows.length : Math.max(1, fit - 1)
+  const from = Math.min(look.scroll, rows.length - count)
   look.scroll = from
   if (rows.length <= fit) return lines
-  const shown = rows.slice(from, from + fit - 1)
+  const shown = rows.slice(from, from + count)
   return [head, ...shown, `… ${from + 1} to ${from + shown.length} of ${rows.length}`]
 }
 
