@@ -21,6 +21,14 @@ export interface OwnershipJson {
   readonly alarms: readonly { readonly rule: string; readonly detail: string }[]
 }
 
+export interface FailedAgents {
+  readonly agents: readonly { readonly name: string; readonly detail: string }[]
+}
+
+const failedShown = 5
+/** Those that are started again no more. */
+export const failedAgentsPath = `/api/agents?status=failed&limit=${failedShown}`
+
 const loopDelayMsMax = 500
 const diskPercentMax = 90
 const timeoutMs = 5_000
@@ -54,12 +62,18 @@ export async function checkup(client: ClientOptions, isWanted: boolean): Promise
 }
 
 async function ofCluster(client: ClientOptions, status: ClusterStatusJson): Promise<readonly Finding[]> {
-  const [{ nodes }, clock, ownership] = (await Promise.all(
-    ['/api/cluster/nodes', '/api/cluster/clock', '/api/cluster/ownership'].map((path) =>
+  const [{ nodes }, clock, ownership, failed] = (await Promise.all(
+    ['/api/cluster/nodes', '/api/cluster/clock', '/api/cluster/ownership', failedAgentsPath].map((path) =>
       call(client, 'GET', path, undefined, timeoutMs),
     ),
-  )) as [{ nodes: readonly NodeJson[] }, Clock, OwnershipJson]
-  return [ofNode(status), ...findingsOf(status, nodes), ofClock(clock), ofOwnership(ownership)]
+  )) as [{ nodes: readonly NodeJson[] }, Clock, OwnershipJson, FailedAgents]
+  return [
+    ofNode(status),
+    ...findingsOf(status, nodes),
+    ofClock(clock),
+    ofAgents(failed),
+    ofOwnership(ownership),
+  ]
 }
 
 /** What two answers of a node tell of its cluster. */
@@ -168,6 +182,18 @@ function ofDisks(nodes: readonly NodeJson[]): Finding {
       ? `none is fuller than ${diskPercentMax} %`
       : full.map((n) => `${n.id}: ${Math.round(n.disk_usage)} % full`).join(', '),
     'free some space or shorten --retention-hours: a full disk refuses every event',
+  )
+}
+
+export function ofAgents({ agents }: FailedAgents): Finding {
+  const names = agents.map(({ name, detail }) => `${name} has failed: ${detail}`)
+  return finding(
+    'agents',
+    agents.length === 0,
+    agents.length === 0
+      ? 'none has failed'
+      : `${names.join('; ')}${agents.length === failedShown ? '; perhaps more' : ''}`,
+    'skein agents logs and skein agents why say more; skein agents restart begins anew, skein agents stop forgets it',
   )
 }
 

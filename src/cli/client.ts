@@ -13,7 +13,7 @@ import { namedBy, namedIn, namesIn } from './names.js'
 import { didYouMean } from './nearest.js'
 
 export interface ClientOptions {
-  /** host:port or a URL. */
+  /** host:port or a URL; several joined by commas: the next when one cannot be reached. */
   readonly addr: string
   readonly token?: string | undefined
   readonly tls?: TlsFiles | undefined
@@ -50,6 +50,13 @@ export function baseUrl(addr: string): string {
   throw new CliFailure(exitCodes.usage, `--addr: host:port or a URL expected, got "${addr}"`)
 }
 
+/** Of several addresses, the one that answered last: what was begun there is known there. */
+const reached = new Map<string, number>()
+
+export function reachedAddr(addr: string): string {
+  return addr.split(',')[reached.get(addr) ?? 0] as string
+}
+
 /** The answer whatever its status; throws only when there was none. */
 export async function exchange(
   options: ClientOptions,
@@ -57,6 +64,45 @@ export async function exchange(
   path: string,
   body?: Body,
   timeoutMs = defaultTimeoutMs,
+): Promise<Answer> {
+  const list = options.addr.split(',')
+  const first = reached.get(options.addr) ?? 0
+  for (let tries = 1; ; tries++) {
+    const turn = (first + tries - 1) % list.length
+    try {
+      const answer = await exchangeWith(
+        { ...options, addr: list[turn] as string },
+        method,
+        path,
+        body,
+        timeoutMs,
+      )
+      reached.set(options.addr, turn)
+      return answer
+    } catch (error) {
+      if (tries === list.length || !mayAskAnother(error, method)) throw error
+    }
+  }
+}
+
+/** What was perhaps carried out is not sent to another node; a question is. */
+function mayAskAnother(error: unknown, method: string): boolean {
+  if (!(error instanceof CliFailure)) return false
+  if (method === 'GET')
+    return error.exitCode === exitCodes.unreachable || error.exitCode === exitCodes.timedOut
+  const code = (error.cause as NodeJS.ErrnoException | undefined)?.code ?? ''
+  return unsentCodes.has(code)
+}
+
+/** Before a connection was there. */
+const unsentCodes = new Set(['ECONNREFUSED', 'EHOSTUNREACH', 'ENETUNREACH', 'ENOTFOUND', 'EAI_AGAIN'])
+
+async function exchangeWith(
+  options: ClientOptions,
+  method: string,
+  path: string,
+  body: Body | undefined,
+  timeoutMs: number,
 ): Promise<Answer> {
   const url = new URL(baseUrl(options.addr) + path)
   const signal = AbortSignal.timeout(timeoutMs)
@@ -143,6 +189,7 @@ export function unreachable(addr: string, error: unknown): CliFailure {
   return new CliFailure(exitCodes.unreachable, words, {
     code: 'unreachable',
     hint: hintOf(code, message, addr),
+    cause: error,
   })
 }
 

@@ -104,7 +104,7 @@ async function namesOf(kind: NameKind, given: ReadonlyMap<string, string>): Prom
   if (list === undefined) return []
   const addr = given.get('--addr') ?? process.env.SKEIN_ADDR ?? defaultAddr
   const client = {
-    addr: addr.split(',')[0] as string,
+    addr,
     token: given.get('--token') ?? process.env.SKEIN_TOKEN,
     tls: {
       tlsCa: given.get('--tls-ca') ?? process.env.SKEIN_TLS_CA,

@@ -27,6 +27,7 @@ export interface FailureWords {
   readonly code?: string | undefined
   /** What to do about it, on a line of its own. */
   readonly hint?: string | undefined
+  readonly cause?: unknown
 }
 
 /** A failure that has its exit code and its one line for people. */
@@ -35,8 +36,8 @@ export class CliFailure extends Error {
   readonly code: string | undefined
   readonly hint: string | undefined
 
-  constructor(exitCode: number, message: string, { code, hint }: FailureWords = {}) {
-    super(message)
+  constructor(exitCode: number, message: string, { code, hint, cause }: FailureWords = {}) {
+    super(message, cause === undefined ? undefined : { cause })
     this.exitCode = exitCode
     this.code = code
     this.hint = hint

@@ -21,7 +21,10 @@ const connection = 'Connection:'
 
 export function remote(command: SkeinCommand): SkeinCommand {
   command.addOption(
-    new Option('--addr <host:port>', 'node to ask')
+    new Option(
+      '--addr <host:port>',
+      'node to ask; several joined by commas: the next when one cannot be reached',
+    )
       .default(defaultAddr)
       .env('SKEIN_ADDR')
       .helpGroup(connection),

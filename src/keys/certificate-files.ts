@@ -46,6 +46,12 @@ export function loadCertificate(
   return { ca, cert, key }
 }
 
+/** When the first of these certificates is over, wall clock, ms. */
+export function expiresAtMs(pem: string): number {
+  const blocks = pem.match(/-----BEGIN CERTIFICATE-----[^-]+-----END CERTIFICATE-----/g) ?? []
+  return Math.min(...blocks.map((block) => Date.parse(new X509Certificate(block).validTo)))
+}
+
 function readPublic(path: string): string {
   try {
     return readFileSync(path, 'utf8')

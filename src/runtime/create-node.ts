@@ -187,6 +187,7 @@ async function start(config: NodeConfig, undo: (() => Promise<unknown> | unknown
     setLogLevel: setLevel,
     bootId,
     secrets: () => credentials.secrets,
+    expiries: () => credentials.expiries(),
     makeProcesses: () =>
       makeAgentProcesses({
         dataDir: identity.dataDir,

@@ -5,7 +5,12 @@
 import { randomBytes } from 'node:crypto'
 import { dirname, join } from 'node:path'
 import { nodeIdIn } from '../core/kernel/certificate-name.js'
-import { CertificateKeeper, type LoadedCertificate, loadCertificate } from '../keys/certificate-files.js'
+import {
+  CertificateKeeper,
+  expiresAtMs,
+  type LoadedCertificate,
+  loadCertificate,
+} from '../keys/certificate-files.js'
 import { CookieKeeper, cookieBytesWanted } from '../keys/cookie.js'
 import { TokenKeeper } from '../keys/tokens.js'
 import type { TransportKeys } from '../ports/transport.js'
@@ -47,6 +52,21 @@ export class Credentials {
   /** For the seals of log-ins: the cluster's where it has one, else this process's own. */
   get secrets(): readonly Uint8Array[] {
     return this.cookies?.current ?? this.ownSecret
+  }
+
+  /** When they end, wall clock, ms: the node's own, the first of its authorities, that of HTTPS. */
+  expiries(): readonly { readonly certificate: string; readonly atMs: number }[] {
+    const node = this.certificate?.current
+    const https = this.https?.current
+    return [
+      ...(node === undefined
+        ? []
+        : [
+            { certificate: 'node', atMs: expiresAtMs(node.cert) },
+            { certificate: 'authority', atMs: expiresAtMs(node.ca) },
+          ]),
+      ...(https === undefined ? [] : [{ certificate: 'https', atMs: expiresAtMs(https.cert) }]),
+    ]
   }
 
   close(): void {

@@ -38,6 +38,7 @@ import { Knock } from './knock.js'
 import { Leadership } from './leadership.js'
 import { Maps } from './maps/maps.js'
 import { meshFrames, pack, unpack } from './mesh-frames.js'
+import type { InstrumentSources } from './metrics/collectors.js'
 import { timedJournal } from './metrics/timed-journal.js'
 import { Mirror } from './mirror.js'
 import type {
@@ -102,6 +103,7 @@ export interface NodeParts {
   readonly bootId: string
   /** Of the cluster; the first is in use. */
   readonly secrets: () => readonly Uint8Array[]
+  readonly expiries: InstrumentSources['expiries']
   readonly makeProcesses: () => AgentProcesses
   readonly tracing: Tracing
   readonly log: (
@@ -407,6 +409,7 @@ export class RunningNode implements SkeinNode {
       processing: () => this.processing.figures(),
       rooms: () => this.roomsHere.figures(),
       maps: () => ({ ...this.replicated.api.stats(), ...this.replicated.size() }),
+      expiries: parts.expiries,
       hasPeers: () => fabric.peers.length > 0,
     })
   }

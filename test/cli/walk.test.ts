@@ -144,6 +144,14 @@ describe('every command', () => {
   }, 120_000)
 })
 
+test('of several addresses the next is asked when one cannot be reached, also to write', async () => {
+  const addr = `127.0.0.1:1,${cluster.nodes[0]?.http}`
+  const event = ['--stream', 's', '--key', 'k', '--addr', addr, '--json']
+  expect((await here(['events', 'send', 'hello', ...event])).code).toBe(0)
+  const got = await here(['events', 'get', ...event])
+  expect(JSON.parse(got.stdout)).toMatchObject({ payload: 'hello' })
+})
+
 describe('in a terminal', () => {
   const addr = (): string => cluster.nodes[0]?.http as string
 

@@ -160,6 +160,28 @@ describe('the SQLite journal in trouble', () => {
     await reader.close()
   })
 
+  it('pages that SQLite itself cannot make sense of are corrupt, and no failure of ours', async () => {
+    const journal = await openJournal(directory)
+    const events = Array.from({ length: 400 }, (_, i) =>
+      sampleEvent(`e${i}`, { payload: `"${'.'.repeat(500)}"` }),
+    )
+    for (let i = 0; i < events.length; i += 4)
+      await journal.append(lease, [sampleGroup(0, 1, i + 1, events.slice(i, i + 4))])
+    await journal.close()
+    const path = join(directory, 'l.db')
+    const content = readFileSync(path)
+    // The first pages have the schema; what follows is the trees of the tables.
+    content.fill(0x5a, 2 * 4096)
+    writeFileSync(path, content)
+
+    const reader = await openJournal(directory, next)
+    const segments = [{ epoch: asEpoch(1), lease, first: 1, last: events.length }]
+    const error = await errorOf(reader.read({ shard: 0, segments, after: 0, limit: 1_000 }))
+    expect(error).toMatchObject({ code: 'corrupt', message: expect.stringContaining('malformed') })
+    expect((await reader.health()).ok).toBe(false)
+    await reader.close()
+  })
+
   it('a file of garbage is refused by name and does not stop the others', async () => {
     const journal = await openJournal(directory)
     await journal.append(lease, [sampleGroup(0, 4, 1, [sampleEvent('a')])])

@@ -5,7 +5,7 @@ import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import { afterAll, beforeAll, describe, expect, it } from 'vitest'
 import { clientIn, clientUri, nodeIdIn, nodeUri } from '../../src/core/kernel/certificate-name.js'
-import { CertificateKeeper, loadCertificate } from '../../src/keys/certificate-files.js'
+import { CertificateKeeper, expiresAtMs, loadCertificate } from '../../src/keys/certificate-files.js'
 import { type MadeCertificate, makeAuthority, makeLeaf } from '../../src/keys/make-certificates.js'
 import { until } from '../transport/kit.js'
 
@@ -58,6 +58,15 @@ describe('a certificate', () => {
     ])
     // A name that only looks like one: Node puts it in quotes.
     expect(nodeIdIn('DNS:"x, URI:skein://c/node/n1"', 'c')).toBeUndefined()
+  })
+})
+
+describe('the end', () => {
+  it('of several certificates is that of the first to go', async () => {
+    const [short, long] = [(await leaf('n1', 1)).cert, (await leaf('n2', 9)).cert]
+    const hours = (pem: string): number => Math.round((expiresAtMs(pem) - Date.now()) / 3_600_000)
+    expect(hours(long)).toBe(9 * 24)
+    expect(hours(`${long}\n${short}`)).toBe(24)
   })
 })
 

@@ -1,6 +1,11 @@
 /** What a cluster of three that is at work tells Prometheus: all of the table, nothing beside it, and no label without a bound. */
+import { mkdtempSync, rmSync, writeFileSync } from 'node:fs'
+import { tmpdir } from 'node:os'
+import { join } from 'node:path'
 import { afterAll, beforeAll, describe, expect, it } from 'vitest'
-import { defineAgent } from '../../src/index.js'
+import { nodeUri } from '../../src/core/kernel/certificate-name.js'
+import { defineAgent, type NodeConfig } from '../../src/index.js'
+import { makeAuthority, makeLeaf } from '../../src/keys/make-certificates.js'
 import type { LabelValues, MetricSpec } from '../../src/runtime/metrics/metric.js'
 import { metricTable } from '../../src/runtime/metrics/table.js'
 import { eventually, startThree, type ThreeNodes } from '../runtime/three-nodes.js'
@@ -64,8 +69,21 @@ describe('three nodes at work', () => {
   const total = (name: string, labels: Readonly<Record<string, string>> = {}): number =>
     texts.reduce((sum, text) => sum + value(text, name, labels), 0)
 
+  const certificates = mkdtempSync(join(tmpdir(), 'skein-metrics-'))
+  const authority = makeAuthority('skein', 10)
+  const withCertificate = async (id: string): Promise<Partial<NodeConfig>> => {
+    const options = { name: id, uri: nodeUri('skein', id), hosts: [], isServer: true, days: 5 }
+    const made = { ...(await makeLeaf(await authority, options)), ca: (await authority).cert }
+    const files = { ca: '', cert: '', key: '' }
+    for (const kind of ['ca', 'cert', 'key'] as const) {
+      files[kind] = join(certificates, `${id}.${kind}`)
+      writeFileSync(files[kind], made[kind], { mode: 0o600 })
+    }
+    return { http: true, tlsCa: files.ca, tlsCert: files.cert, tlsKey: files.key }
+  }
+
   beforeAll(async () => {
-    three = await startThree([{ http: true }, { http: true }, { http: true }])
+    three = await startThree(await Promise.all(['n1', 'n2', 'n3'].map(withCertificate)))
     const [n1, n2, n3] = three.nodes
     await eventually(() => three.nodes.every((n) => n.cluster.status().shardsOpen === 8), 'all shards')
     for (const n of three.nodes) n.agents.define(Counter)
@@ -104,7 +122,10 @@ describe('three nodes at work', () => {
     for (let i = 0; i < 5; i++) await fetch(`http://${n1.self.httpAddress}/no/such/path/${i}`)
     texts = await scrape()
   }, 60_000)
-  afterAll(() => three?.stop(), 30_000)
+  afterAll(async () => {
+    await three?.stop()
+    rmSync(certificates, { recursive: true, force: true })
+  }, 30_000)
 
   it('tell all of the table and nothing beside it', () => {
     for (const text of texts) {
@@ -138,6 +159,12 @@ describe('three nodes at work', () => {
 
   it('tell what was done', () => {
     expect(total('skein_leader')).toBe(1)
+    const daysLeft = (certificate: string): number =>
+      (value(texts[0] ?? '', 'skein_certificate_expires_timestamp_seconds', { certificate }) -
+        Date.now() / 1_000) /
+      86_400
+    expect(daysLeft('node')).toBeCloseTo(5, 1)
+    expect(daysLeft('authority')).toBeCloseTo(10, 1)
     expect(total('skein_shards_owned')).toBe(8)
     for (const text of texts) {
       expect(value(text, 'skein_nodes', { status: 'online' })).toBe(3)

@@ -112,6 +112,38 @@ describe('what is made from it', () => {
     }
   })
 
+  it('the documentation speaks of metrics and alerts that there are', () => {
+    const metrics = [...series.keys(), ...table.map((m) => m.name)]
+    for (const file of ['OPERATIONS', 'DEPLOY', 'SIZING', 'UPGRADING', 'BACKUP', 'METRICS', 'ALERTS'].map(
+      (n) => `${n}.md`,
+    )) {
+      const text = readFileSync(join(root, 'docs', file), 'utf8')
+      for (const [, alert] of text.matchAll(/(?<![\w`])(Skein(?!Error)[A-Z][A-Za-z]+)(?![\w`])/g))
+        expect(
+          rules.map((r) => r.alert),
+          file,
+        ).toContain(alert)
+      for (const [, name] of text.matchAll(/`(skein_[a-z0-9_]+)(?:`|\{)/g))
+        expect(metrics, file).toContain(name)
+    }
+  })
+
+  it('the runbook names commands that there are', () => {
+    const reference = readFileSync(join(root, 'docs/CLI.md'), 'utf8')
+    const commands = new Set(
+      [...reference.matchAll(/^## `?(skein [a-z-]+(?: [a-z-]+)*)/gm)].map((m) => m[1] ?? ''),
+    )
+    const named = [
+      ...readFileSync(join(root, 'docs/ALERTS.md'), 'utf8').matchAll(/`(skein [a-z-]+)((?: [a-z-]+)?)/g),
+    ]
+    expect(named.length).toBeGreaterThan(20)
+    for (const [, group = '', more = ''] of named) {
+      const isGroup = [...commands].some((c) => c.startsWith(`${group} `))
+      const whole = isGroup && !more.startsWith(' --') ? `${group}${more}` : group
+      expect([...commands, ...[...commands].map((c) => c.split(' ').slice(0, 2).join(' '))]).toContain(whole)
+    }
+  })
+
   it('every alert has its place in the runbook, under the anchor that the rule names', () => {
     const page = readFileSync(join(root, 'docs/ALERTS.md'), 'utf8')
     for (const { alert } of rules) expect(page).toContain(`\n## ${alert}\n`)

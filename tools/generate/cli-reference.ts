@@ -43,7 +43,7 @@ ${commands.map((c) => `- [\`${c.path}\`](#${anchor(c.path)}): ${plain(c.descript
 ## Of all commands
 
 - \`--json\` prints the answer as one JSON document, the shape that HTTP has; commands that print many things (events, lines of a log) print one line of JSON each. With it a failure is one line of JSON on standard error: \`{"error": {"code", "detail", "exit_code", "hint"}}\`.
-- \`--addr HOST:PORT\` or \`SKEIN_ADDR\` is the node that is asked, 127.0.0.1:8151 otherwise; \`https://HOST:PORT\` where it serves HTTPS, with \`--tls-ca\` for its authority. Any node answers for the whole cluster.
+- \`--addr HOST:PORT\` or \`SKEIN_ADDR\` is the node that is asked, 127.0.0.1:8151 otherwise; \`https://HOST:PORT\` where it serves HTTPS, with \`--tls-ca\` for its authority. Any node answers for the whole cluster; of several joined by commas the next is asked when one cannot be reached.
 - \`--token\` or \`SKEIN_TOKEN\` is the bearer token; \`--tls-cert\` and \`--tls-key\` show a certificate instead.
 - \`--watch\` of whatever shows something looks again every \`--interval\` seconds (2 unless told otherwise) until Ctrl-C: in place on a terminal, one line of JSON each with \`--json\`. A node that cannot be reached meanwhile is waited for.
 - What is misspelt is answered with the nearest that there is: commands, options, nodes, agents, rooms, services, names, documents.

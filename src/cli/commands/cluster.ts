@@ -24,6 +24,7 @@ export function addCluster(program: SkeinCommand): void {
     {
       ask: async (o) => (await call(clientOf(o), 'GET', '/api/cluster/status')) as ClusterStatusJson,
       lines: statusLines,
+      notes: (s) => (s.is_degraded ? ['skein doctor says what is bad, each with the fix'] : []),
       exitCode: (s) => (s.is_degraded ? exitCodes.degraded : exitCodes.ok),
     },
   )

@@ -1,7 +1,7 @@
 /** Events from the command line: send a file, read a key back, follow the stream. */
 import WebSocket from 'ws'
 import type { PublishedJson } from '../../http/contract.js'
-import { baseUrl, call, tlsOptions, unreachable } from '../client.js'
+import { baseUrl, call, exchange, reachedAddr, tlsOptions, unreachable } from '../client.js'
 import type { SkeinCommand } from '../command.js'
 import { CliFailure, exitCodeOf, exitCodes } from '../exit.js'
 import { dieOfInterrupt, untilInterrupted } from '../interrupt.js'
@@ -226,7 +226,10 @@ async function tail(o: TailOptions): Promise<void> {
   const query = new URLSearchParams()
   if (o.stream !== undefined) query.set('stream', o.stream)
   if (o.key !== undefined) query.set('key', o.key)
-  const url = `${baseUrl(o.addr).replace(/^http/, 'ws')}/ws/live?${query}`
+  // Of several, one that is there.
+  await exchange(clientOf(o), 'GET', '/livez')
+  const addr = reachedAddr(o.addr)
+  const url = `${baseUrl(addr).replace(/^http/, 'ws')}/ws/live?${query}`
   const headers = o.token === undefined ? {} : { authorization: `Bearer ${o.token}` }
   const socket = new WebSocket(url, { headers, handshakeTimeout: 15_000, ...tlsOptions(o) })
   let isOurEnd = false
@@ -239,13 +242,12 @@ async function tail(o: TailOptions): Promise<void> {
     socket.on('message', (data) => showFrame(String(data), o.json === true))
     socket.once('unexpected-response', (_, response) => {
       const status = response.statusCode ?? 0
-      failed(new CliFailure(exitCodeOf(status), `${o.addr} refused to be followed: HTTP ${status}`))
+      failed(new CliFailure(exitCodeOf(status), `${addr} refused to be followed: HTTP ${status}`))
     })
-    socket.on('error', (error) => failed(unreachable(o.addr, error)))
+    socket.on('error', (error) => failed(unreachable(addr, error)))
     socket.once('close', (code, reason) => {
       if (isOurEnd) done()
-      else
-        failed(new CliFailure(exitCodes.unreachable, `${o.addr} ended the tail: ${code} ${String(reason)}`))
+      else failed(new CliFailure(exitCodes.unreachable, `${addr} ended the tail: ${code} ${String(reason)}`))
     })
   }).finally(release)
 }

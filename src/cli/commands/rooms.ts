@@ -1,7 +1,7 @@
 /** `skein rooms`, `skein sessions`: who is where, and a way to speak and to listen. */
 import WebSocket from 'ws'
 import { type Message, SkeinClient } from '../../client/index.js'
-import { call, tlsOptions } from '../client.js'
+import { call, reachedAddr, tlsOptions } from '../client.js'
 import type { SkeinCommand } from '../command.js'
 import { CliFailure, exitCodes } from '../exit.js'
 import { untilInterrupted } from '../interrupt.js'
@@ -205,7 +205,8 @@ async function listen(
     }
   }
   const client = new SkeinClient({
-    addresses: [o.addr],
+    // The one that has just answered first.
+    addresses: [...new Set([reachedAddr(o.addr), ...o.addr.split(',')])],
     WebSocket: Socket as never,
     ...(o.user === undefined ? {} : { user: o.user }),
   })

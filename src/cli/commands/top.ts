@@ -1,5 +1,5 @@
 /** `skein top`: the cluster at a glance, as it moves. */
-import type { OwnershipJson } from '../checkup.js'
+import { type FailedAgents, failedAgentsPath, type OwnershipJson } from '../checkup.js'
 import { call } from '../client.js'
 import type { SkeinCommand } from '../command.js'
 import { CliFailure, exitCodes } from '../exit.js'
@@ -207,6 +207,7 @@ class TopView {
     const ask = (path: string) => call(options, 'GET', path, undefined, sideTimeoutMs)
     try {
       this.state.ownership = (await ask('/api/cluster/ownership')) as OwnershipJson
+      this.state.failed = (await ask(failedAgentsPath)) as FailedAgents
       if (this.look.panel !== 'agents') return
       const answer = await ask(`/api/agents?limit=${agentsMax}`)
       const { agents, total } = answer as { agents: readonly AgentRow[]; total: number }
@@ -214,7 +215,7 @@ class TopView {
       this.state.agentsTotal = total
     } catch (error) {
       // The stream says whether the node is there; what was known stays until the next look.
-      this.state.note(error instanceof Error ? error.message : String(error))
+      this.state.note(error instanceof Error ? error.message : String(error), true)
     }
   }
 }

@@ -5,6 +5,7 @@ import { type Look, type Panel, panels, sorted, type TopState } from './top-stat
 
 const alarmsShown = 3
 const barWidth = 10
+const roomyWidth = 120
 
 export interface Room {
   readonly width: number
@@ -19,7 +20,7 @@ export function picture(top: TopState, look: Look, { width, height }: Room): rea
   const tabs = panels.map((panel) => tab(panel, look, top)).join('  ')
   lines.push('', tabs)
   const room = Math.max(3, height - lines.length)
-  lines.push(...ofPanel(top, look, room))
+  lines.push(...ofPanel(top, look, room, width))
   const left = height - lines.length
   // What is left of the screen shows what happened last.
   if (look.panel === 'nodes' && left > 4) lines.push('', ...newest(top.timeline, left - 1))
@@ -33,8 +34,8 @@ function cut(lines: readonly string[], width: number, height: number): readonly 
 function heading(top: TopState, look: Look): readonly string[] {
   const { status, nodes } = top.state as NonNullable<TopState['state']>
   const well = nodes.filter((node) => node.healthy).length
-  const agents = nodes.reduce((sum, node) => sum + node.active_agents, 0)
-  const owned = nodes.reduce((sum, node) => sum + node.shards_owned, 0)
+  const agents = top.sum((node) => node.active_agents)
+  const owned = top.sum((node) => node.shards_owned)
   const state =
     top.trouble !== undefined ? paint('red', 'NO ANSWER') : look.isPaused ? paint('yellow', 'PAUSED') : ''
   const lines = [
@@ -59,11 +60,11 @@ function heading(top: TopState, look: Look): readonly string[] {
 
 function tab(panel: Panel, look: Look, { alarms }: TopState): string {
   const words = panel === 'alarms' ? `alarms ${alarms.length}` : panel
-  return panel === look.panel ? paint('inverse', ` ${words} `) : ` ${words} `
+  return panel === look.panel ? paint('inverse', `[${words}]`) : ` ${words} `
 }
 
-function ofPanel(top: TopState, look: Look, room: number): readonly string[] {
-  if (look.panel === 'nodes') return window(nodeLines(top, look), look, Math.max(3, room))
+function ofPanel(top: TopState, look: Look, room: number, width: number): readonly string[] {
+  if (look.panel === 'nodes') return window(nodeLines(top, look, width), look, Math.max(3, room))
   if (look.panel === 'agents') return window(agentLines(top), look, room)
   if (look.panel === 'alarms') return window(alarmLines(top), look, room)
   return window(['TIMELINE, the newest first', ...newest(top.timeline, top.timeline.length)], look, room)
@@ -73,14 +74,16 @@ function ofPanel(top: TopState, look: Look, room: number): readonly string[] {
 function window(lines: readonly string[], look: Look, room: number): readonly string[] {
   const [head = '', ...rows] = lines
   const fit = Math.max(1, room - 1)
-  const from = Math.min(look.scroll, Math.max(0, rows.length - fit))
+  // A row goes to the line that says which are shown.
+  const count = rows.length <= fit ? rows.length : Math.max(1, fit - 1)
+  const from = Math.min(look.scroll, rows.length - count)
   look.scroll = from
   if (rows.length <= fit) return lines
-  const shown = rows.slice(from, from + fit - 1)
+  const shown = rows.slice(from, from + count)
   return [head, ...shown, `… ${from + 1} to ${from + shown.length} of ${rows.length}`]
 }
 
-function nodeLines({ nodes }: TopState, look: Look): readonly string[] {
+function nodeLines({ nodes }: TopState, look: Look, width: number): readonly string[] {
   return table(
     [
       'NODE',
@@ -100,8 +103,8 @@ function nodeLines({ nodes }: TopState, look: Look): readonly string[] {
       n.is_leader ? paint('bold', n.id) : n.id,
       statusOf(n),
       n.is_leader ? paint('bold', 'leader') : n.role,
-      bar(n.cpu_usage),
-      bar(n.memory_usage),
+      share(n.cpu_usage, width),
+      share(n.memory_usage, width),
       n.load.toFixed(0),
       `${n.active_agents}/${n.max_agents}`,
       n.shards_owned,
@@ -157,10 +160,11 @@ function newest(timeline: readonly FeedEventJson[], count: number): readonly str
     .map((e) => `${e.at.slice(11, 19)}  ${e.event.padEnd(22)} ${short(e.fields, 400)}`)
 }
 
-/** `####...... 40%` */
-function bar(percent: number): string {
+/** `####...... 40%`, without the bar where there is no room for it. */
+function share(percent: number, width: number): string {
   const full = Math.max(0, Math.min(barWidth, Math.round((percent / 100) * barWidth)))
-  const words = `${'#'.repeat(full)}${'.'.repeat(barWidth - full)} ${String(Math.round(percent)).padStart(3)}%`
+  const bar = width < roomyWidth ? '' : `${'#'.repeat(full)}${'.'.repeat(barWidth - full)} `
+  const words = `${bar}${String(Math.round(percent)).padStart(3)}%`
   return percent >= 90 ? paint('red', words) : percent >= 70 ? paint('yellow', words) : words
 }
 

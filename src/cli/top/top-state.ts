@@ -1,6 +1,13 @@
 /** What `top` knows of the cluster, and how its reader looks at it. Bounded; no drawing here. */
 import type { FeedEventJson, NodeJson } from '../../http/contract.js'
-import { type Finding, findingsOf, type OwnershipJson, ofOwnership } from '../checkup.js'
+import {
+  type FailedAgents,
+  type Finding,
+  findingsOf,
+  type OwnershipJson,
+  ofAgents,
+  ofOwnership,
+} from '../checkup.js'
 import type { State } from './watch-source.js'
 
 const timelineMax = 500
@@ -34,6 +41,7 @@ export class TopState {
   /** Nobody answers. */
   trouble: string | undefined
   ownership: OwnershipJson = { alarms: [] }
+  failed: FailedAgents = { agents: [] }
   private noted: { readonly text: string; readonly untilMs: number } | undefined
 
   connected(addr: string, history: readonly FeedEventJson[], instead: string | undefined): void {
@@ -60,7 +68,9 @@ export class TopState {
     return this.noted !== undefined && Date.now() < this.noted.untilMs ? this.noted.text : undefined
   }
 
-  note(text: string): void {
+  /** `isMinor`: gives way to what was noted before. */
+  note(text: string, isMinor = false): void {
+    if (isMinor && this.notice !== undefined) return
     this.noted = { text, untilMs: Date.now() + noteMsMax }
   }
 
@@ -68,15 +78,22 @@ export class TopState {
     return this.state?.nodes ?? []
   }
 
+  /** Of the nodes that are there: of one that is gone only the last words are known. */
+  sum(figure: (node: NodeJson) => number): number {
+    return this.nodes.reduce((sum, node) => sum + (node.status === 'offline' ? 0 : figure(node)), 0)
+  }
+
   get eventsPerSecond(): number {
-    return this.nodes.reduce((sum, node) => sum + (node.events_per_second ?? 0), 0)
+    return this.sum((node) => node.events_per_second)
   }
 
   /** What is not as it should be, each with the fix. */
   get alarms(): readonly Finding[] {
     if (this.state === undefined) return []
     const { status, nodes } = this.state
-    return [...findingsOf(status, nodes), ofOwnership(this.ownership)].filter(({ ok }) => !ok)
+    return [...findingsOf(status, nodes), ofAgents(this.failed), ofOwnership(this.ownership)].filter(
+      ({ ok }) => !ok,
+    )
   }
 
   toJson(): unknown {

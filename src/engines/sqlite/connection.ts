@@ -168,11 +168,21 @@ const primaryCode = {
   notADatabase: 26,
 } as const
 
+/** A library may leave the code out of what it throws in the middle of a statement. SQLite's own words for it are fixed. */
+const codesByWords: ReadonlyMap<string, number> = new Map([
+  ['database is locked', primaryCode.busy],
+  ['disk I/O error', primaryCode.ioError],
+  ['database disk image is malformed', primaryCode.corrupt],
+  ['database or disk is full', primaryCode.full],
+  ['file is not a database', primaryCode.notADatabase],
+])
+
 /** SQLite's extended result code of an error, or undefined when the error is not SQLite's. */
 export function sqliteErrorCode(error: unknown): number | undefined {
   if (!(error instanceof Error)) return undefined
-  const { errcode } = error as { errcode?: unknown }
+  const { errcode, code } = error as { errcode?: unknown; code?: unknown }
   if (typeof errcode === 'number') return errcode
+  if (code === 'ERR_SQLITE_ERROR') return codesByWords.get(error.message)
   return error instanceof SkeinError ? sqliteErrorCode(error.cause) : undefined
 }
 

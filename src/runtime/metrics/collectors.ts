@@ -43,6 +43,8 @@ export interface InstrumentSources {
   namesHeld(): number
   processing(): ProcessingFigures
   rooms(): RoomFigures
+  /** Of certificates, wall clock, ms. */
+  expiries(): readonly { readonly certificate: string; readonly atMs: number }[]
   /** There is somebody to compare maps with. */
   hasPeers(): boolean
   maps(): ReturnType<MapsApi['stats']> & { readonly keys: number; readonly tombstones: number }
@@ -134,6 +136,10 @@ function peerCollectors(sources: InstrumentSources) {
       const { receivedBytes = 0, sentBytes = 0 } = datagrams() ?? {}
       return by('direction', Object.entries({ received: receivedBytes, sent: sentBytes }))
     },
+    skein_certificate_expires_timestamp_seconds: () =>
+      sources
+        .expiries()
+        .map(({ certificate, atMs }) => ({ labels: { certificate }, value: Math.floor(atMs / 1_000) })),
     skein_strangers_total: () => {
       const { failed, turnedAway } = sources.strangers()
       return by('outcome', Object.entries({ failed, turned_away: turnedAway }))
@@ -174,8 +180,18 @@ function eventCollectors({ counts, append, mirrored }: Instruments, sources: Ins
         .mirrors()
         .map((m) => ({ labels: { target: m.target, stream: m.stream }, value: m.lagMs(nowMs) / 1_000 }))
     },
-    skein_mirror_events_total: () =>
-      [...mirrored.values()].map(({ labels, events }) => ({ labels, value: events })),
+    skein_mirror_events_total: () => [
+      // Each outcome from the start on: a rate needs a first value.
+      ...sources
+        .mirrors()
+        .flatMap(({ target, stream }) =>
+          ['stored', 'duplicate', 'refused'].map((outcome) => ({
+            labels: { target, stream, outcome },
+            value: 0,
+          })),
+        ),
+      ...[...mirrored.values()].map(({ labels, events }) => ({ labels, value: events })),
+    ],
   }
 }
 

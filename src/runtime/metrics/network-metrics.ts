@@ -173,6 +173,34 @@ export const networkMetrics = [
     moves: 'Grows with the number of nodes, and for a moment after each change.',
   },
   {
+    name: 'skein_certificate_expires_timestamp_seconds',
+    type: 'gauge',
+    unit: 'seconds',
+    area: 'Network',
+    help: 'When a certificate of this node ends, since the epoch: its own, the first of its authorities (--tls-ca), that of HTTPS',
+    labels: { certificate: { values: ['node', 'authority', 'https'] } },
+    moves: 'Jumps ahead when the file is renewed, which is noticed within seconds.',
+    alerts: [
+      {
+        name: 'SkeinCertificateEnds',
+        severity: 'warning',
+        expr: 'skein_certificate_expires_timestamp_seconds - time() < 7 * 86400',
+        for: '10m',
+        summary:
+          'The certificate ({{ $labels.certificate }}) of {{ $labels.instance }} ends in {{ $value | humanizeDuration }}',
+        means:
+          'Once it is over other nodes let this one go, or clients do not trust its HTTPS. An authority that ends takes all its certificates along.',
+        look: [
+          '`openssl x509 -noout -enddate -in` of the file; `certificate.unusable` or `https.unusable` in the log: a renewed file that cannot be used.',
+        ],
+        act: [
+          'Put a new certificate and key in place of the files (`skein cert node`, or whoever made them); no restart is needed.',
+          'The authority: both into `--tls-ca` everywhere, then new certificates, then the old one out (SECURITY.md).',
+        ],
+      },
+    ],
+  },
+  {
     name: 'skein_strangers_total',
     type: 'counter',
     unit: 'count',
