@@ -121,7 +121,7 @@ async function start(config: NodeConfig, undo: (() => Promise<unknown> | unknown
     identity.directoryLock.release()
   })
   const { nodeId, bootId } = identity
-  const { log, setLevel } = makeLog(config, nodeId)
+  const { log, setLevel, counts: logCounts } = makeLog(config, nodeId)
   const credentials = new Credentials(config, nodeId, log)
   undo.push(() => credentials.close())
   const clock = HlcKeeper.open(config.dataDir, bootId)
@@ -184,6 +184,7 @@ async function start(config: NodeConfig, undo: (() => Promise<unknown> | unknown
     auditLog,
     link,
     log,
+    logCounts,
     setLogLevel: setLevel,
     bootId,
     secrets: () => credentials.secrets,

@@ -13,10 +13,25 @@ const ranks = { debug: 20, info: 30, warn: 40, error: 50, silent: 100 } as const
 /** A log whose level can be changed while it runs. */
 export interface NodeLog {
   readonly log: Log
+  /** Lines by level since the start, also those that are not shown. */
+  readonly counts: Readonly<Record<'debug' | 'info' | 'warn' | 'error', number>>
   setLevel(level: NodeConfig['logLevel']): void
 }
 
 export function makeLog(config: Pick<NodeConfig, 'logLevel' | 'logFormat'>, nodeId: string): NodeLog {
+  const shown = makeShownLog(config, nodeId)
+  const counts = { debug: 0, info: 0, warn: 0, error: 0 }
+  const log: Log = (level, event, fields) => {
+    counts[level]++
+    shown.log(level, event, fields)
+  }
+  return { log, counts, setLevel: shown.setLevel }
+}
+
+function makeShownLog(
+  config: Pick<NodeConfig, 'logLevel' | 'logFormat'>,
+  nodeId: string,
+): Pick<NodeLog, 'log' | 'setLevel'> {
   let logLevel = config.logLevel
   if (config.logFormat === 'pretty') {
     const log: Log = (level, event, fields) => {

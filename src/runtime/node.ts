@@ -111,6 +111,7 @@ export interface NodeParts {
     event: string,
     fields: Readonly<Record<string, unknown>>,
   ) => void
+  readonly logCounts: Readonly<Record<string, number>>
   readonly setLogLevel: (level: NodeConfig['logLevel']) => void
   /** Ends everything in reverse order of the start. */
   readonly shutDown: () => Promise<void>
@@ -410,6 +411,7 @@ export class RunningNode implements SkeinNode {
       rooms: () => this.roomsHere.figures(),
       maps: () => ({ ...this.replicated.api.stats(), ...this.replicated.size() }),
       expiries: parts.expiries,
+      logLines: () => parts.logCounts,
       hasPeers: () => fabric.peers.length > 0,
     })
   }

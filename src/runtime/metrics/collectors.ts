@@ -43,6 +43,8 @@ export interface InstrumentSources {
   namesHeld(): number
   processing(): ProcessingFigures
   rooms(): RoomFigures
+  /** By level. */
+  logLines(): Readonly<Record<string, number>>
   /** Of certificates, wall clock, ms. */
   expiries(): readonly { readonly certificate: string; readonly atMs: number }[]
   /** There is somebody to compare maps with. */
@@ -182,14 +184,12 @@ function eventCollectors({ counts, append, mirrored }: Instruments, sources: Ins
     },
     skein_mirror_events_total: () => [
       // Each outcome from the start on: a rate needs a first value.
-      ...sources
-        .mirrors()
-        .flatMap(({ target, stream }) =>
-          ['stored', 'duplicate', 'refused'].map((outcome) => ({
-            labels: { target, stream, outcome },
-            value: 0,
-          })),
-        ),
+      ...sources.mirrors().flatMap(({ target, stream }) =>
+        ['stored', 'duplicate', 'refused'].map((outcome) => ({
+          labels: { target, stream, outcome },
+          value: 0,
+        })),
+      ),
       ...[...mirrored.values()].map(({ labels, events }) => ({ labels, value: events })),
     ],
   }
@@ -276,6 +276,7 @@ function processCollectors(own: Instruments, sources: InstrumentSources) {
       own.loopDelay.reset()
       return one(Number.isFinite(delayMs) ? Math.max(0, delayMs) / 1_000 : 0)
     },
+    skein_log_lines_total: () => by('level', Object.entries(sources.logLines())),
     skein_host_cpu_ratio: () => one(self().cpuUsage / 100),
     skein_host_memory_ratio: () => one(self().memoryUsage / 100),
     skein_host_disk_ratio: () => one(self().diskUsage / 100),

@@ -132,6 +132,41 @@ export const processMetrics = [
     ],
   },
   {
+    name: 'skein_log_lines_total',
+    type: 'counter',
+    unit: 'count',
+    area: 'Process and host',
+    help: 'Lines that this node logged, by level, also those that --log-level does not show',
+    labels: { level: { values: ['debug', 'info', 'warn', 'error'] } },
+    moves: 'An error means that a person must act; OPERATIONS.md lists them.',
+    panel: {
+      title: 'Warnings and errors logged',
+      kind: 'graph',
+      unit: 'short',
+      queries: [
+        {
+          expr: 'sum by (instance, level) (increase(skein_log_lines_total{level=~"warn|error",$at}[$__rate_interval]))',
+          legend: '{{level}} at {{instance}}',
+        },
+      ],
+    },
+    alerts: [
+      {
+        name: 'SkeinErrorsLogged',
+        severity: 'warning',
+        expr: 'increase(skein_log_lines_total{level="error"}[15m]) > 0',
+        for: '0s',
+        summary: '{{ $labels.instance }} logged errors',
+        means:
+          'Something happened that does not mend itself. The other alerts may say more; this one is for what they do not know.',
+        look: [
+          'Lines of level 50 in the log of that node: `msg` is listed in OPERATIONS.md under "Logs", `detail` has the reason.',
+        ],
+        act: ['What the list says of that line.'],
+      },
+    ],
+  },
+  {
     name: 'skein_host_cpu_ratio',
     type: 'gauge',
     unit: 'ratio',
