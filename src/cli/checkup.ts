@@ -57,7 +57,14 @@ export async function checkup(client: ClientOptions, isWanted: boolean): Promise
     if (!(error instanceof CliFailure)) throw error
     if (error.exitCode === exitCodes.unreachable && !isWanted)
       return [finding(name, true, `none at ${client.addr}; this is what one would find`, '')]
-    return [finding(name, false, error.message, error.hint ?? 'start it, or give another --addr')]
+    return [
+      finding(
+        name,
+        false,
+        error.message,
+        'start it, or give another --addr; https://HOST:PORT where it serves HTTPS',
+      ),
+    ]
   }
 }
 

@@ -197,6 +197,8 @@ function hintOf(code: string | undefined, message: string, addr: string): string
   if (code === 'ENOTFOUND' || code === 'EAI_AGAIN') return 'that name has no address here'
   if (/CERT|SELF_SIGNED|UNABLE_TO/.test(code ?? '')) return 'name the authority with --tls-ca'
   if (code === 'ECONNREFUSED') return 'skein doctor looks at what would keep a node from working here'
+  if (code === 'EPROTO' && addr.startsWith('https:'))
+    return 'where no HTTPS is served: the address without https://'
   const isCut = code === 'ECONNRESET' || code === 'EPIPE' || message === 'socket hang up'
   return isCut && !addr.startsWith('https:') ? `where HTTPS is served: --addr https://${addr}` : undefined
 }
@@ -235,9 +237,10 @@ export function failureOf(answer: Answer): CliFailure {
   const problem = answer.body as { detail?: string; title?: string; code?: string } | null | undefined
   const said = problem?.detail ?? problem?.title ?? 'no reason given'
   const code = problem?.code ?? `http_${answer.status}`
+  const hint = problem?.code === undefined ? 'what answers there is perhaps no node of Skein' : hints[code]
   return new CliFailure(exitCodeOf(answer.status), `${problem?.code ?? `HTTP ${answer.status}`}: ${said}`, {
     code,
-    hint: hints[code],
+    hint,
   })
 }
 

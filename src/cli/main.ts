@@ -59,12 +59,10 @@ function report(error: unknown, words: readonly string[]): number {
   const end = words.indexOf('--')
   const isJson = (end === -1 ? words : words.slice(0, end)).includes('--json')
   if (isJson) {
-    const body = {
-      code: code ?? codeOf(exitCode),
-      detail: message,
-      exit_code: exitCode,
-      ...(hint && { hint }),
-    }
+    const named = code ?? codeOf(exitCode)
+    // People read the code in front of the words.
+    const detail = message.startsWith(`${named}: `) ? message.slice(named.length + 2) : message
+    const body = { code: named, detail, exit_code: exitCode, ...(hint && { hint }) }
     process.stderr.write(`${JSON.stringify({ error: body })}\n`)
   } else process.stderr.write(`skein: ${message}\n${hint === undefined ? '' : `  ${hint}\n`}`)
   return exitCode

@@ -2,9 +2,11 @@
  * What would keep a node with this configuration from working, found before it is started or while it runs: each finding that is not well says what to do.
  * Looks and connects as the node would; takes no lease and joins nothing.
  */
+import { X509Certificate } from 'node:crypto'
 import { createSocket } from 'node:dgram'
-import { existsSync, statSync } from 'node:fs'
+import { existsSync, readFileSync, statSync } from 'node:fs'
 import { createServer } from 'node:net'
+import { connect as connectTls } from 'node:tls'
 import { hostTrouble, parseAddress } from '../core/kernel/address.js'
 import { advertisedAddress } from './advertised.js'
 import { checkStore, makeJournal } from './compose.js'
@@ -149,13 +151,41 @@ async function checkUdpPort(config: NodeConfig): Promise<Check> {
   return finding(name, false, `${host}:${port}: ${trouble.code ?? trouble.message}`, fix)
 }
 
-async function isNodeThere({ host, port }: NodeConfig): Promise<boolean> {
+async function isNodeThere({ host, port, httpsCert }: NodeConfig): Promise<boolean> {
   const at = hostTrouble(host, true) === undefined ? host : '127.0.0.1'
+  if (httpsCert !== undefined) return await showsCertificate(at, port, httpsCert)
   try {
     const signal = AbortSignal.timeout(livezTimeoutMs)
     return (await fetch(`http://${at.includes(':') ? `[${at}]` : at}:${port}/livez`, { signal })).ok
   } catch {
     return false
+  }
+}
+
+/** Whoever has the port shows the certificate that this node would: that is known without trusting anybody. */
+async function showsCertificate(host: string, port: number, file: string): Promise<boolean> {
+  return await new Promise((done) => {
+    const socket = connectTls({ host, port, rejectUnauthorized: false, timeout: livezTimeoutMs })
+    const end = (isThere: boolean): void => {
+      socket.destroy()
+      done(isThere)
+    }
+    socket.once('error', () => end(false))
+    socket.once('timeout', () => end(false))
+    socket.once('secureConnect', () => {
+      const shown = socket.getPeerX509Certificate()?.fingerprint256
+      // A file that cannot be read is told by the check of certificates.
+      const own = existsSync(file) ? fingerprintOf(readFileSync(file)) : undefined
+      end(shown !== undefined && shown === own)
+    })
+  })
+}
+
+function fingerprintOf(pem: Buffer): string | undefined {
+  try {
+    return new X509Certificate(pem).fingerprint256
+  } catch {
+    return undefined
   }
 }
 

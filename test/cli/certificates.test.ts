@@ -121,6 +121,29 @@ describe('a cluster of certificates', () => {
     for (const { log } of running) expect(log.filter(({ msg }) => msg === 'peer.rejected')).toEqual([])
   }, 40_000)
 
+  test('is known by its certificate to the doctor, who finds its ports taken by it and not by a stranger', () => {
+    const { http, peer } = nodes[0] as Up
+    const portOf = (address: string): string => address.split(':').at(-1) as string
+    const file = (kind: string): string => join(certs, `node-1.${kind}`)
+    const own = [
+      '--port',
+      portOf(http),
+      '--peer-port',
+      portOf(peer),
+      '--data-dir',
+      join(dir, 'doctor', 'node-1'),
+    ]
+    const mesh = ['--tls-ca', join(certs, 'ca.crt'), '--tls-cert', file('crt'), '--tls-key', file('key')]
+    const https = ['--https-cert', file('crt'), '--https-key', file('key')]
+    const { stdout } = skein('doctor', '--node-id', 'node-1', ...own, ...mesh, ...https, '--json')
+    const found = JSON.parse(stdout) as { name: string; ok: boolean; detail: string }[]
+    for (const name of ['HTTP port', 'peer port', 'certificate', 'HTTPS certificate'])
+      expect(found.find((each) => each.name === name)).toMatchObject({ ok: true })
+    expect(found.find(({ name }) => name === 'running node')?.detail).toMatch(
+      /one answers at https:.*--token/,
+    )
+  })
+
   test('speaks HTTPS; a client’s certificate is worth a token, a node’s is not', () => {
     const addr = `https://${(nodes[0] as Up).http}`
     const as = (name: string | undefined, ...args: string[]) => {
