@@ -1,6 +1,8 @@
-/** The examples that end by themselves: each is run as a reader would, and says what it promises. */
-import { execFile } from 'node:child_process'
-import { readdirSync, readFileSync } from 'node:fs'
+/** The examples, each run as a reader would: it says what it promises. */
+import { execFile, spawn } from 'node:child_process'
+import { once } from 'node:events'
+import { mkdtempSync, readdirSync, readFileSync, rmSync } from 'node:fs'
+import { tmpdir } from 'node:os'
 import { join, resolve } from 'node:path'
 import { promisify } from 'node:util'
 import { describe, expect, it } from 'vitest'
@@ -24,6 +26,7 @@ const says: Readonly<Record<string, readonly string[]>> = {
     'bob on one hears alice: still there?',
   ],
   'otlp.ts': ['20 traces, 80 spans', 'one trace: load the cart, price it, render, GET /cart'],
+  'simulate.ts': ['seed 5:', 'all is well'],
   'socket-io.ts': ['bob hears: hello from the other server', '2 sockets in the lobby, on two servers'],
   'typed-service.ts': ['two teas: 7.00 EUR', 'milk at 1.44', 'refused: unknown_sku {"sku":"gold"}'],
   'worker-pool.ts': ['17984 primes below 200000'],
@@ -38,10 +41,34 @@ describe('examples', () => {
     for (const line of lines) expect(stdout).toContain(line)
   })
 
+  it('embed.ts, which goes on until Ctrl-C', { timeout: 90_000 }, async () => {
+    const cwd = mkdtempSync(join(tmpdir(), 'skein-embed-'))
+    const args = ['--import', import.meta.resolve('tsx'), join(root, 'examples', 'embed.ts')]
+    const child = spawn(process.execPath, args, { cwd, stdio: ['ignore', 'pipe', 'inherit'] })
+    try {
+      let said = ''
+      let isTold = false
+      child.stdout.on('data', (bytes: Buffer) => {
+        said += bytes.toString()
+        if (isTold || !said.includes('customer-1 has 1 orders')) return
+        isTold = true
+        child.kill('SIGINT')
+      })
+      const [code] = (await once(child, 'exit')) as [number | null]
+      expect(said).toContain('stopped: SIGINT')
+      expect(code).toBe(0)
+    } finally {
+      child.kill('SIGKILL')
+      rmSync(cwd, { recursive: true, force: true })
+    }
+  })
+
   it('are short', () => {
-    for (const name of readdirSync(join(root, 'examples')))
+    for (const name of readdirSync(join(root, 'examples'))) {
+      expect([...Object.keys(says), 'embed.ts'], name).toContain(name)
       expect(readFileSync(join(root, 'examples', name), 'utf8').split('\n').length, name).toBeLessThanOrEqual(
         81,
       )
+    }
   })
 })
