@@ -1,6 +1,6 @@
 // Every command of the tree with --help, with --json on a live cluster and where no node is: what it prints parses, what it ends with is right
-import { type ChildProcess, spawn } from 'node:child_process'
-import { mkdtempSync, rmSync } from 'node:fs'
+import { type ChildProcess, spawn, spawnSync } from 'node:child_process'
+import { mkdtempSync, rmSync, writeFileSync } from 'node:fs'
 import { createServer } from 'node:net'
 import { tmpdir } from 'node:os'
 import { join, resolve } from 'node:path'
@@ -150,6 +150,25 @@ for (const path of looked) {
   )
 }
 verdict.check('what shows something can be watched', watching.length >= 30, `${watching.length} commands`)
+
+// --- shells ---------------------------------------------------------------------------------------------------------------------
+
+writeFileSync(join(dir, 'skein'), `#!/bin/sh\nexec '${process.execPath}' '${bin}' "$@"\n`, { mode: 0o755 })
+const asked = 'skein nodes show no'
+for (const [shell, script] of [
+  [
+    'bash',
+    `source <(skein completion bash); COMP_LINE='${asked}' COMP_POINT=19 _skein; echo "\${COMPREPLY[*]}"`,
+  ],
+  ['fish', `skein completion fish | source; complete -C '${asked}' | cut -f 1`],
+  ['zsh', 'skein completion zsh > c && zsh -n c && skein complete -- nodes show no | cut -f 1'],
+] as const) {
+  const env = { PATH: `${dir}:${process.env.PATH}`, SKEIN_ADDR: first, HOME: dir }
+  const { error, stdout, stderr } = spawnSync(shell, ['-c', script], { cwd: dir, env, encoding: 'utf8' })
+  const names = stdout?.trim().split(/\s+/).join(' ')
+  if (error !== undefined) console.log(`     ${shell} is not installed here: not tried`)
+  else verdict.check(`${shell} completes names of nodes`, names === 'node-1 node-2', names || stderr)
+}
 
 // --- what goes on by itself -------------------------------------------------------------------------------------------------------
 

@@ -46,8 +46,8 @@ export class FullScreen {
     process.on('exit', this.onExit)
     process.on('SIGCONT', this.onContinue)
     process.stdout.on('resize', this.onResize)
-    // A terminal that was closed is no reason to go on.
-    process.stdin.on('data', this.onData).once('end', this.onEnd)
+    // Keys come from a terminal only; one that was closed is no reason to go on.
+    if (process.stdin.isTTY === true) process.stdin.on('data', this.onData).once('end', this.onEnd)
     this.take()
   }
 
@@ -56,7 +56,7 @@ export class FullScreen {
     process.off('exit', this.onExit)
     process.off('SIGCONT', this.onContinue)
     process.stdout.off('resize', this.onResize)
-    process.stdin.off('data', this.onData).off('end', this.onEnd).pause()
+    if (process.stdin.isTTY === true) process.stdin.off('data', this.onData).off('end', this.onEnd).pause()
   }
 
   get size(): { readonly width: number; readonly height: number } {
