@@ -9,7 +9,7 @@ import {
 } from 'node:http'
 import { Agent as HttpsAgent, request as requestHttps } from 'node:https'
 import { CliFailure, exitCodeOf, exitCodes } from './exit.js'
-import { namedBy, namedIn, namesIn } from './names.js'
+import { type Named, namedBy, namedIn, namesIn } from './names.js'
 import { didYouMean } from './nearest.js'
 
 export interface ClientOptions {
@@ -41,6 +41,7 @@ export interface Body {
 const defaultTimeoutMs = 15_000
 /** For the list of what there is, when something is not there. */
 const namesTimeoutMs = 3_000
+const namesShownMax = 8
 const httpAgent = new HttpAgent({ keepAlive: true })
 const httpsAgents = new Map<string, HttpsAgent>()
 
@@ -196,7 +197,8 @@ export function unreachable(addr: string, error: unknown): CliFailure {
 function hintOf(code: string | undefined, message: string, addr: string): string | undefined {
   if (code === 'ENOTFOUND' || code === 'EAI_AGAIN') return 'that name has no address here'
   if (/CERT|SELF_SIGNED|UNABLE_TO/.test(code ?? '')) return 'name the authority with --tls-ca'
-  if (code === 'ECONNREFUSED') return 'skein doctor looks at what would keep a node from working here'
+  if (code === 'ECONNREFUSED')
+    return 'skein up starts a local cluster; skein doctor says what would keep a node from working here'
   if (code === 'EPROTO' && addr.startsWith('https:'))
     return 'where no HTTPS is served: the address without https://'
   const isCut = code === 'ECONNRESET' || code === 'EPIPE' || message === 'socket hang up'
@@ -244,22 +246,34 @@ export function failureOf(answer: Answer): CliFailure {
   })
 }
 
-/** What is not there is perhaps there under another name. */
+function whatThereIs(names: readonly string[], what: string): string | undefined {
+  if (names.length === 0) return `there is no ${what} at all`
+  return names.length <= namesShownMax ? `there are: ${names.join(', ')}` : undefined
+}
+
 async function explained(options: ClientOptions, path: string, answer: Answer): Promise<CliFailure> {
   const failure = failureOf(answer)
   const named = answer.status === 404 ? (namedIn(answer.body) ?? namedBy(path)) : undefined
   if (named === undefined || failure.hint !== undefined) return failure
-  const { list, name } = named
+  const hint = await hintAtNames(options, named)
+  return new CliFailure(failure.exitCode, failure.message, { code: failure.code, hint })
+}
+
+/** What is not there is perhaps there under another name. */
+export async function hintAtNames(
+  options: ClientOptions,
+  { list, name }: Named,
+): Promise<string | undefined> {
   try {
     const there = await exchange(options, 'GET', list.path, undefined, namesTimeoutMs)
-    const names = there.status === 200 ? namesIn(list, there.body) : undefined
+    if (there.status !== 200) return undefined
+    const names = namesIn(list, there.body)
     // It is there: what is missing is something of it.
-    if (names?.includes(name) === true) return failure
-    const hint = names?.length === 0 ? `there is no ${list.what} at all` : didYouMean(name, names ?? [])
-    return new CliFailure(failure.exitCode, failure.message, { code: failure.code, hint })
+    if (names.includes(name)) return undefined
+    return didYouMean(name, names) ?? whatThereIs(names, list.what)
   } catch {
-    // The list is a courtesy: the failure stands as it is.
-    return failure
+    // The list is a courtesy: what failed stands as it is.
+    return undefined
   }
 }
 

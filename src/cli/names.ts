@@ -114,8 +114,13 @@ export function namesIn(list: Listed, answer: unknown): readonly string[] {
   return list.of(answer as Answer).filter((name): name is string => typeof name === 'string')
 }
 
+export interface Named {
+  readonly list: Listed
+  readonly name: string
+}
+
 /** Which single thing a path is about. */
-export function namedBy(path: string): { readonly list: Listed; readonly name: string } | undefined {
+export function namedBy(path: string): Named | undefined {
   const bare = path.replace(/\?.*$/, '')
   for (const list of Object.values<Listed>(listed)) {
     if (!list.below.endsWith('/') || !bare.startsWith(list.below)) continue
@@ -128,7 +133,7 @@ export function namedBy(path: string): { readonly list: Listed; readonly name: s
 }
 
 /** What a refusal says is not there, where it is another thing than the path is about: the node of a move, the processor of a run. */
-export function namedIn(problem: unknown): { readonly list: Listed; readonly name: string } | undefined {
+export function namedIn(problem: unknown): Named | undefined {
   const { node_id, processor } = (problem ?? {}) as {
     readonly node_id?: unknown
     readonly processor?: unknown

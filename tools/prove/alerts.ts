@@ -11,6 +11,7 @@ const program = process.env.PROMETHEUS ?? 'prometheus'
 const startMsMax = 60_000
 /** The alert waits a minute, and Prometheus looks every second. */
 const fireMsMax = 120_000
+const endMsMax = 60_000
 
 const verdict = new Verdict()
 const cluster = new ProcessCluster()
@@ -94,7 +95,12 @@ verdict.check(
 )
 
 await victim.start()
-await until(async () => !(await raised()), 30_000, 'the alert to end')
+await until(async () => !(await raised()), endMsMax, 'the alert to end').catch(async (error: unknown) => {
+  const seen = await ask<unknown>(`query?query=${encodeURIComponent('skein_nodes{status="offline"}')}`)
+  console.error(JSON.stringify(seen.data))
+  for (const node of cluster.nodes) console.error(node.id, node.isRunning, node.stderr.slice(-1_000))
+  throw error
+})
 verdict.check('its return ends the alert', true, 'resolved')
 prometheus.kill('SIGTERM')
 await once(prometheus, 'exit')

@@ -1,10 +1,11 @@
 /** `skein rooms`, `skein sessions`: who is where, and a way to speak and to listen. */
 import WebSocket from 'ws'
 import { type Message, SkeinClient } from '../../client/index.js'
-import { call, reachedAddr, tlsOptions } from '../client.js'
+import { call, hintAtNames, reachedAddr, tlsOptions } from '../client.js'
 import type { SkeinCommand } from '../command.js'
 import { CliFailure, exitCodes } from '../exit.js'
 import { untilInterrupted } from '../interrupt.js'
+import { namedBy } from '../names.js'
 import { print, printJson, table, tell } from '../output.js'
 import { clientOf, jsonOrText, type RemoteOptions, remote, whole } from '../remote.js'
 import { shows } from '../view.js'
@@ -113,7 +114,14 @@ function addRoomViews(rooms: SkeinCommand): void {
       .names('room')
       .example('skein rooms show lobby', 'users and their sessions'),
     {
-      ask: async (o, room) => (await call(clientOf(o), 'GET', pathOf(room))) as RoomView,
+      ask: async (o, room) => {
+        const view = (await call(clientOf(o), 'GET', pathOf(room))) as RoomView
+        // Any name is that of a room; one with nobody in it is perhaps misspelt.
+        const named = view.clients === 0 ? namedBy(pathOf(room)) : undefined
+        const hint = named === undefined ? undefined : await hintAtNames(clientOf(o), named)
+        if (hint !== undefined && o.json !== true) tell(`nobody is there; ${hint}`)
+        return view
+      },
       lines: ({ members }) =>
         table(
           ['USER', 'NODE', 'SINCE', 'SESSION'],
