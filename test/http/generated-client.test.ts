@@ -218,6 +218,7 @@ describe('a generated client', () => {
         'getApiClusterReachability',
         'getApiClusterOwnership',
         'getApiClusterClock',
+        'getApiClusterSamples',
         'getApiClusterLeader',
         'getApiClusterOperations',
       ],
