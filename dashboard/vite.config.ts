@@ -7,6 +7,8 @@ export default defineConfig({
   base: './',
   build: {
     rollupOptions: {
+      // Which plugin took how long is nobody's concern who starts a cluster.
+      checks: { pluginTimings: false },
       input: ['index.html', 'docs/index.html'].map((page) => join(import.meta.dirname, page)),
     },
     chunkSizeWarningLimit: 2_000,
