@@ -8,6 +8,7 @@ import {
   request as requestHttp,
 } from 'node:http'
 import { Agent as HttpsAgent, request as requestHttps } from 'node:https'
+import { errorCodes } from '../core/kernel/error-codes.js'
 import { CliFailure, exitCodeOf, exitCodes } from './exit.js'
 import { type Named, namedBy, namedIn, namesIn } from './names.js'
 import { didYouMean } from './nearest.js'
@@ -228,18 +229,25 @@ export async function bodyOf(options: ClientOptions, path: string, answer: Answe
   )
 }
 
+/** Where a command line has its own words for what the table of codes says. */
 const hints: Readonly<Partial<Record<string, string>>> = {
   unauthenticated: 'give --token or SKEIN_TOKEN; skein token create makes one',
   forbidden: 'skein whoami says who this token is, and what it may do',
-  no_leader: 'skein status says what the cluster lacks',
-  quorum_lost: 'skein status says what the store does',
+}
+
+/** What to do about a code, unless that is to read the detail, which is printed anyway. */
+function hintAt(code: string): string | undefined {
+  const fix = hints[code] ?? (errorCodes as Partial<Record<string, { readonly fix: string }>>)[code]?.fix
+  if (fix === undefined || /detail|`Allow`/.test(fix)) return undefined
+  const plain = fix.replace(/\[[^\]]+\]\(([^)]+)\)/g, 'docs/$1').replaceAll('`', '')
+  return `${plain.charAt(0).toLowerCase()}${plain.slice(1).replace(/\.$/, '')}`
 }
 
 export function failureOf(answer: Answer): CliFailure {
   const problem = answer.body as { detail?: string; title?: string; code?: string } | null | undefined
   const said = problem?.detail ?? problem?.title ?? 'no reason given'
   const code = problem?.code ?? `http_${answer.status}`
-  const hint = problem?.code === undefined ? 'what answers there is perhaps no node of Skein' : hints[code]
+  const hint = problem?.code === undefined ? 'what answers there is perhaps no node of Skein' : hintAt(code)
   return new CliFailure(exitCodeOf(answer.status), `${problem?.code ?? `HTTP ${answer.status}`}: ${said}`, {
     code,
     hint,

@@ -103,6 +103,16 @@ describe('how an answer becomes an exit code', () => {
     expect(code).toBe(exit)
   })
 
+  test('what to do stands below, as the table of codes says it; with --json both are one line of JSON', async () => {
+    const addr = await withStatus(503, { code: 'disk_full', detail: 'no room' })
+    const { stderr } = await skein(['nodes', 'cordon', 'n', '--addr', addr])
+    expect(stderr).toBe('skein: disk_full: no room\n  free space, or lower retention; it goes on by itself\n')
+    const { stderr: line, stdout, code } = await skein(['nodes', 'cordon', 'n', '--addr', addr, '--json'])
+    const hint = 'free space, or lower retention; it goes on by itself'
+    expect(JSON.parse(line)).toEqual({ error: { code: 'disk_full', detail: 'no room', exit_code: 1, hint } })
+    expect([stdout, code]).toEqual(['', 1])
+  })
+
   test('nobody there: 3, for every kind of command', async () => {
     const addr = await unusedAddress()
     const runs = await Promise.all(

@@ -14,7 +14,7 @@ const meanings: Readonly<Record<number, string>> = {
   7: '`skein status`: the cluster is degraded',
 }
 
-/** Options of `start`, which docs/OPERATIONS.md lists, are not listed again for each command that takes them. */
+/** Options of `start`, which docs/OPTIONS.md lists, are not listed again for each command that takes them. */
 const takesStartOptions = new Set(['skein start', 'skein doctor', 'skein carry'])
 
 export function cliReference(): string {
@@ -63,8 +63,7 @@ function section(command: SkeinCommand): string {
   if (command.longer !== '') parts.push(plain(command.longer), '')
   const aliases = command.aliases()
   if (aliases.length > 0) parts.push(`Also \`${aliases.join('`, `')}\`.`, '')
-  if (takesStartOptions.has(command.path))
-    parts.push('Takes the [options of start](OPERATIONS.md#options-of-skein-start).', '')
+  if (takesStartOptions.has(command.path)) parts.push('Takes the [options of start](OPTIONS.md).', '')
   const rows = optionsOf(command)
   if (rows.length > 0) parts.push('| option | |', '| --- | --- |', ...rows, '')
   if (command.examples.length > 0) {
