@@ -8,9 +8,7 @@ import { SkeinError } from '../core/kernel/error.js'
 import type { FeedEventName } from '../core/kernel/feed-events.js'
 import { NoteLimiter } from '../core/kernel/note-limiter.js'
 import { registrationPrefix } from '../core/kernel/registration.js'
-import type { StoreOp } from '../core/kernel/store-types.js'
-import { jsonDecode, jsonEncode } from '../core/kernel/text.js'
-import { type ExternalRecord, externalPrefix, externalRules } from '../core/node/candidates.js'
+import { externalRules } from '../core/node/candidates.js'
 import type { AgentFence } from '../core/routing/events.js'
 import type { Alarm } from '../core/sharding/ownership-audit.js'
 import { shardOf } from '../core/sharding/shard-map.js'
@@ -29,6 +27,7 @@ import type { ControlToMain } from './control-messages.js'
 import { DataPlane } from './data-plane.js'
 import { checkQuery } from './event-checks.js'
 import { EventReader } from './event-reader.js'
+import { Externals } from './externals.js'
 import { Fabric } from './fabric.js'
 import { Feed } from './feed.js'
 import type { HlcKeeper } from './hlc-keeper.js'
@@ -37,20 +36,15 @@ import { Instruments, loopResolutionMs } from './instruments.js'
 import { Knock } from './knock.js'
 import { Leadership } from './leadership.js'
 import { Maps } from './maps/maps.js'
-import { meshFrames, pack, unpack } from './mesh-frames.js'
+import { meshFrames, pack } from './mesh-frames.js'
 import type { InstrumentSources } from './metrics/collectors.js'
 import { timedJournal } from './metrics/timed-journal.js'
 import { Mirror } from './mirror.js'
 import type {
-  ClusterStatus,
   ConsumeOptions,
-  EngineHealth,
   EventQuery,
-  ExternalNodeInput,
-  Heartbeat,
   NodeConfig,
   NodeView,
-  PeerView,
   PublishInput,
   PublishResult,
   ShardView,
@@ -72,14 +66,13 @@ import { Services } from './services/services.js'
 import type { Tracing } from './services/tracing.js'
 import { MoveTeller } from './shard-moves.js'
 import type { SharedState } from './shared-state.js'
+import { Sight } from './sight.js'
+import { Status } from './status.js'
 import { Tails } from './tails.js'
-import { peerStatus } from './views.js'
+import { until } from './until.js'
 
 const publishTimeoutMs = 5_000
-const sightTimeoutMs = 800
 const heartbeatMs = 200
-/** Of an external node, while others of it are written at the same time. */
-const heartbeatTries = 5
 const journalHealthMs = 2_000
 const retentionEveryMs = 60_000
 /** For clients in rooms to go to another node. */
@@ -135,6 +128,9 @@ export class RunningNode implements SkeinNode {
   private readonly channels: Channels
   private readonly plane: DataPlane
   private readonly reader: EventReader
+  private readonly state: Status
+  private readonly sight: Sight
+  private readonly externals: Externals
   private readonly tails: Tails
   private readonly feed = new Feed()
   private followConfig: (() => void) | undefined
@@ -159,7 +155,6 @@ export class RunningNode implements SkeinNode {
   private formatLevel = 1
   private readonly timers: NodeJS.Timeout[] = []
   private readonly notes = new NoteLimiter(monotonicMs)
-  private journalHealth = { ok: true, detail: '', bytes: 0 }
   private stopping: Promise<void> | undefined
   private isShut = false
   private door: Door | undefined
@@ -287,6 +282,15 @@ export class RunningNode implements SkeinNode {
       peerAddress: (id) => this.roster.peerAddress(id),
       seals: (shards) => parts.link.call('seals', shards),
     })
+    this.state = new Status({
+      ...{ config, mesh, journal: parts.journal, shared: parts.shared },
+      roster: this.roster,
+      plane: this.plane,
+      streamsSeen: () => this.streams.size,
+      formatLevel: () => this.formatLevel,
+    })
+    this.sight = new Sight(nodeId, this.roster, mesh)
+    this.externals = new Externals(this.roster, parts.link)
     this.roomsHere = this.makeRooms()
     this.channels = new Channels(this.fabric)
     this.retention = this.retentionOf()
@@ -383,13 +387,13 @@ export class RunningNode implements SkeinNode {
       leaseTtlMs: presets[parts.config.preset].lease.ttlMs,
       runningMax: parts.config.maxSpawned,
       loopResolutionMs,
-      status: () => this.status(),
+      status: () => this.state.of(this.self),
       members: () => roster.list(),
-      peers: () => this.peers(),
+      peers: () => this.state.peers(),
       shards: () => this.cluster.shards(),
       membershipHealth: () => roster.health,
       control: () => roster.figures,
-      journalBytes: () => this.journalHealth.bytes,
+      journalBytes: () => this.state.journalBytes,
       eventsWaiting: () => this.plane.publisher.waitingCount,
       eventsUnconfirmed: () => this.plane.writer.unconfirmedEvents,
       tails: () => this.tails,
@@ -429,7 +433,7 @@ export class RunningNode implements SkeinNode {
     })
     answering(meshFrames.read, (body) => this.reader.answer(body))
     for (const type of Object.values(agentFrames)) answering(type, (body) => this.running.answer(type, body))
-    answering(meshFrames.sight, async () => pack(this.sight()))
+    answering(meshFrames.sight, async () => pack(this.sight.own()))
     answering(meshFrames.audit, (body) => this.audit.answer(body))
     fabric.handle(meshFrames.ownership, ({ from, body, reply }) =>
       this.ownership.receive(from.nodeId, body, reply),
@@ -467,7 +471,7 @@ export class RunningNode implements SkeinNode {
     this.timers.push(
       setInterval(() => this.beat(), heartbeatMs),
       setInterval(() => this.samples.take(Date.now(), this.roster.list()), samplePeriodMs),
-      setInterval(() => void this.checkJournal(), journalHealthMs),
+      setInterval(() => void this.state.checkJournal(), journalHealthMs),
       setInterval(() => void this.retention.run(), retentionEveryMs),
     )
     shared.beat()
@@ -493,18 +497,6 @@ export class RunningNode implements SkeinNode {
     const files = await this.parts.journal.leaseFiles()
     for (const { streamBytes } of files)
       for (const stream of streamBytes.keys()) if (this.streams.size < streamsMax) this.streams.add(stream)
-  }
-
-  private async checkJournal(): Promise<void> {
-    try {
-      this.journalHealth = await this.parts.journal.health()
-    } catch (error) {
-      this.journalHealth = {
-        ok: false,
-        detail: error instanceof Error ? error.message : String(error),
-        bytes: 0,
-      }
-    }
   }
 
   private leaderForReports(): ReturnType<ConstructorParameters<typeof Ownership>[0]['leader']> {
@@ -702,88 +694,6 @@ export class RunningNode implements SkeinNode {
     return { ...view, shardsOwned: this.plane.openShards().length, lastSeenMs: Date.now() }
   }
 
-  private status(): ClusterStatus {
-    const { config, shared } = this.parts
-    const views = this.roster.list()
-    const node = this.self
-    const others = views.filter((v) => !v.isSelf && v.kind === 'node')
-    const count = (status: PeerView['status']): number =>
-      others.filter((v) => peerStatus(v) === status).length
-    const nodesByStatus: Record<string, number> = { online: 0, offline: 0, draining: 0, unknown: 0 }
-    for (const v of views) nodesByStatus[v.status] = (nodesByStatus[v.status] ?? 0) + 1
-    const store: EngineHealth = this.roster.store
-    const journal = this.journalView()
-    const map = this.plane.shardMap
-    const down = count('down') + count('suspected')
-    return {
-      clusterName: config.clusterName,
-      node,
-      leader: this.roster.leaderView(),
-      term: this.roster.leader?.term ?? 0,
-      isQuorumAvailable: store.ok,
-      isDegraded: down > 0 || node.stalled || !store.ok || !journal.ok || node.lifecycle !== 'active',
-      totalPeers: others.length,
-      healthyPeers: count('healthy'),
-      suspectedPeers: count('suspected'),
-      downPeers: count('down'),
-      nodesByStatus,
-      shardsOpen: map.filter((a) => a.nodeId !== null && this.roster.get(a.nodeId)?.status !== 'offline')
-        .length,
-      shardsTotal: shared.shards,
-      store,
-      journal,
-      leaseRemainingMs: Math.max(0, shared.leaseDeadlineMs - monotonicMs()),
-      isClusterMode: config.peers.length > 0,
-      streamsSeen: this.streams.size,
-      formatLevel: this.formatLevel,
-      eventsPerSecond: views.reduce((sum, v) => sum + (v.status === 'offline' ? 0 : v.eventsPerSecond), 0),
-      dataDir: config.dataDir,
-    }
-  }
-
-  private journalView(): EngineHealth {
-    const { driver, identity } = this.parts.journal.info
-    const trouble = this.plane.journalTrouble
-    return {
-      driver,
-      identity,
-      ok: this.journalHealth.ok && trouble === '',
-      detail: trouble === '' ? this.journalHealth.detail : trouble,
-    }
-  }
-
-  private peers(): PeerView[] {
-    const stats = new Map(this.parts.mesh.peers().map((p) => [p.address, p]))
-    return this.roster
-      .list()
-      .filter((v) => !v.isSelf && v.kind === 'node')
-      .map((v): PeerView => {
-        const s = stats.get(v.peerAddress)
-        return {
-          nodeId: v.id,
-          address: v.peerAddress,
-          status: peerStatus(v),
-          lastSeenMs: v.lastSeenMs,
-          missedProbes: v.missedProbes,
-          receivedBytes: s?.receivedBytes ?? 0,
-          sentBytes: s?.sentBytes ?? 0,
-          receivedFrames: s?.receivedFrames ?? 0,
-          sentFrames: s?.sentFrames ?? 0,
-          queuedBytes: s?.queuedBytes ?? 0,
-          rttMs: v.rttMs,
-          isConnected: s?.connected ?? false,
-          attemptCount: s?.attemptCount ?? 0,
-        }
-      })
-  }
-
-  private sight() {
-    return this.roster
-      .list()
-      .filter((v) => !v.isSelf && v.kind === 'node')
-      .map((v) => ({ nodeId: v.id, status: v.observed, rttMs: v.rttMs, missedProbes: v.missedProbes }))
-  }
-
   readonly members: SkeinNode['members'] = {
     list: () => this.roster.list(),
     get: (id) => this.roster.get(id),
@@ -921,28 +831,20 @@ export class RunningNode implements SkeinNode {
     promote: async () => {
       const { ok, detail } = await this.parts.link.call('command', { type: 'promote' })
       if (!ok) throw new SkeinError('conflict', `promotion refused: ${detail}`)
-      await this.until(() => this.roster.leaderView()?.isSelf === true, 'this node to lead')
+      await until(() => this.roster.leaderView()?.isSelf === true, 'this node to lead')
       return this.roster.leaderView() as NonNullable<ReturnType<Roster['leaderView']>>
     },
     stepDown: async () => {
       const { ok, detail } = await this.parts.link.call('command', { type: 'step_down' })
       if (!ok) throw new SkeinError('conflict', detail)
-      await this.until(() => this.roster.leaderView()?.isSelf !== true, 'the resignation')
+      await until(() => this.roster.leaderView()?.isSelf !== true, 'the resignation')
     },
     whileLeading: (task) => this.leadership.whileLeading(task),
   }
 
-  private async until(isTrue: () => boolean, what: string): Promise<void> {
-    const deadlineMs = monotonicMs() + 3_000
-    while (!isTrue()) {
-      if (monotonicMs() > deadlineMs) throw new SkeinError('timeout', `waited 3 s for ${what}`)
-      await new Promise((resolve) => setTimeout(resolve, 10))
-    }
-  }
-
   readonly cluster: SkeinNode['cluster'] = {
-    status: () => this.status(),
-    peers: () => this.peers(),
+    status: () => this.state.of(this.self),
+    peers: () => this.state.peers(),
     shards: () =>
       this.plane.shardMap.map(
         (a, shard): ShardView => ({
@@ -969,12 +871,9 @@ export class RunningNode implements SkeinNode {
     history: (limit, topic) => this.feed.history(limit, topic),
     samples: (pointsMax, nodeId) => this.samples.read(pointsMax, nodeId),
     watch: (afterSeq, onEvent) => this.feed.watch(afterSeq, onEvent),
-    reachability: () => this.reachability(),
+    reachability: () => this.sight.all(),
     remove: async (id) => {
-      if (this.roster.external(id) !== undefined) {
-        await this.parts.link.call('transact', { then: [{ type: 'delete', key: externalPrefix + id }] })
-        return
-      }
+      if (await this.externals.remove(id)) return
       if (this.roster.get(id) === undefined)
         throw new SkeinError('not_found', `no node "${id}"`, { details: { node_id: id } })
       const { ok, detail } = await this.parts.link.call('command', { type: 'remove', nodeId: id })
@@ -985,94 +884,8 @@ export class RunningNode implements SkeinNode {
     uncordon: (id) => this.operations.cordon(id, false),
     operations: () => this.operations.list(),
     cancelOperation: (id) => this.operations.cancel(id),
-    registerExternal: (node) => this.registerExternal(node),
-    heartbeat: (id, heartbeat) => this.heartbeat(id, heartbeat),
-  }
-
-  private async reachability(): ReturnType<SkeinNode['cluster']['reachability']> {
-    const others = this.roster.list().filter((v) => !v.isSelf && v.kind === 'node')
-    const rows = others.map(async (v) => {
-      try {
-        const body = await this.parts.mesh.request(v.peerAddress, meshFrames.sight, pack(null), {
-          timeoutMs: sightTimeoutMs,
-        })
-        return { observer: v.id, ageMs: 0, sees: unpack(body) as ReturnType<RunningNode['sight']> }
-      } catch (error) {
-        return {
-          observer: v.id,
-          error: error instanceof Error ? error.message : String(error),
-          ageMs: v.lastSeenMs === 0 ? 0 : Date.now() - v.lastSeenMs,
-          sees: [],
-        }
-      }
-    })
-    return [{ observer: this.parts.nodeId, ageMs: 0, sees: this.sight() }, ...(await Promise.all(rows))]
-  }
-
-  private async registerExternal(node: ExternalNodeInput): Promise<NodeView> {
-    const known = this.roster.get(node.id)
-    if (known !== undefined && (known.kind === 'node' || known.status !== 'offline'))
-      throw new SkeinError('conflict', `node "${node.id}" is registered and ${known.status}`, {
-        details: { node_id: node.id },
-      })
-    const nowMs = Date.now()
-    const before = this.roster.external(node.id)?.rev ?? 0n
-    const record: ExternalRecord = {
-      id: node.id,
-      hostname: node.hostname,
-      ip_address: node.ipAddress,
-      port: node.port,
-      max_agents: node.maxAgents,
-      services: node.services,
-      registered_at_ms: nowMs,
-      heartbeat_at_ms: nowMs,
-      cpu_usage: 0,
-      memory_usage: 0,
-      disk_usage: 0,
-      load_average: 0,
-    }
-    const key = externalPrefix + record.id
-    const { ok, rev } = await this.parts.link.call('transact', {
-      if: [{ key, target: 'modRev', op: '=', value: before }],
-      then: [{ type: 'put', key, value: jsonEncode(record) }],
-    })
-    if (!ok)
-      throw new SkeinError('conflict', `node "${node.id}" was registered, or heard of, just now`, {
-        details: { node_id: node.id },
-      })
-    await this.until(() => (this.roster.external(node.id)?.rev ?? 0n) >= rev, 'the registration to be seen')
-    return this.roster.get(node.id) as NodeView
-  }
-
-  /** Goes by the store: this node may not have heard yet of one that was registered at another, or may still list one that was removed. */
-  private async heartbeat(id: string, beat: Heartbeat): Promise<void> {
-    const key = externalPrefix + id
-    const known = this.roster.external(id)
-    let kv = known === undefined ? undefined : { record: known.record, rev: known.rev }
-    for (let tries = 0; tries < heartbeatTries; tries++) {
-      const read: StoreOp = { type: 'get', key }
-      const { ok, results } = await this.parts.link.call(
-        'transact',
-        kv === undefined
-          ? { then: [read] }
-          : {
-              if: [{ key, target: 'modRev', op: '=', value: kv.rev }],
-              then: [{ type: 'put', key, value: jsonEncode({ ...kv.record, ...figuresOf(beat) }) }],
-              else: [read],
-            },
-      )
-      if (ok && kv !== undefined) return
-      const found = results[0]?.kv
-      const value = found === undefined || found === null ? undefined : jsonDecode(found.value)
-      if (found === undefined || found === null || value === undefined)
-        throw new SkeinError('not_found', `no external node "${id}": register it first`, {
-          details: { node_id: id },
-        })
-      kv = { record: value as ExternalRecord, rev: found.modRev }
-    }
-    throw new SkeinError('conflict', `node "${id}" was heard of more than once at a time`, {
-      retryable: true,
-    })
+    registerExternal: (node) => this.externals.register(node),
+    heartbeat: (id, heartbeat) => this.externals.heartbeat(id, heartbeat),
   }
 
   // --- end ------------------------------------------------------------------------------------------------------------
@@ -1157,14 +970,4 @@ function summarize(node: NodeView, last: string | undefined): string {
       ? `${node.id} answers probes, but its main thread stands still`
       : `${node.id} is alive`
   return `${node.id} is ${node.observed}${why}`
-}
-
-function figuresOf(beat: Heartbeat) {
-  return {
-    heartbeat_at_ms: Date.now(),
-    cpu_usage: beat.cpuUsage,
-    memory_usage: beat.memoryUsage,
-    disk_usage: beat.diskUsage,
-    load_average: beat.loadAverage,
-  }
 }
