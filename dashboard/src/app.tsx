@@ -12,6 +12,7 @@ import { ConfigPanel } from './config-panel.js'
 import { DropStrip } from './drop-strip.js'
 import { EventsPage } from './events-page.js'
 import { Header } from './header.js'
+import { largeFrom } from './later.js'
 import type { LiveData, LiveState } from './live-data.js'
 import { LoginPanel } from './login-panel.js'
 import { NodeDrawer } from './node-drawer.js'
@@ -25,7 +26,6 @@ import { Tooltip } from './tooltip.js'
 import { useKnown } from './use-wanted.js'
 import type { WantedData } from './wanted-data.js'
 
-const manyNodes = 30
 const drawDelayMs = 250
 
 interface Props {
@@ -83,7 +83,7 @@ function useDrawn(live: LiveData, setState: (state: LiveState) => void): void {
       setState(live.state)
     }
     const end = live.subscribe(({ nodes }) => {
-      if (nodes.length <= manyNodes) draw()
+      if (nodes.length <= largeFrom) draw()
       else timer ??= setTimeout(draw, drawDelayMs)
     })
     return () => {
@@ -159,7 +159,10 @@ function Page({ live, agents, outcomes, drafts, state, status, place }: PageProp
   }
   return (
     <>
-      <main class={state.failures > 0 ? 'page out-of-date' : 'page'} tabIndex={-1}>
+      <main
+        class={`page${state.failures > 0 ? ' out-of-date' : ''}${nodes.length > largeFrom ? ' large' : ''}`}
+        tabIndex={-1}
+      >
         <h1 class="visually-hidden">{pageTitles[place.page]}</h1>
         <WarningBanner status={status} />
         {pages[place.page]()}
