@@ -3,6 +3,7 @@ import type { AgentsAnswer } from './agents-data.js'
 import { AgentsPanel } from './agents-panel.js'
 import { BalancerPanel } from './balancer-panel.js'
 import { DrainList } from './drain-list.js'
+import { Later, largeFrom } from './later.js'
 import type { LiveState } from './live-data.js'
 import { NodeTiles } from './node-tiles.js'
 import type { Outcomes } from './outcomes.js'
@@ -50,12 +51,14 @@ export function AgentsPage(props: Props) {
         />
         <DrainList {...{ operations, nodes, nowMs, mayAct, outcomes, onChanged }} />
       </section>
-      <AgentsPanel {...{ data, nodes, view, change, mayAct, onMove, onDrag }} />
-      <BalancerPanel
-        {...{ strategy, nodes, mayAct, outcomes, onRebalance, onChanged }}
-        looked={view.strategy}
-        onLook={(name) => change({ strategy: name })}
-      />
+      <Later isLarge={nodes.length > largeFrom}>
+        <AgentsPanel {...{ data, nodes, view, change, mayAct, onMove, onDrag }} />
+        <BalancerPanel
+          {...{ strategy, nodes, mayAct, outcomes, onRebalance, onChanged }}
+          looked={view.strategy}
+          onLook={(name) => change({ strategy: name })}
+        />
+      </Later>
     </>
   )
 }

@@ -1,6 +1,6 @@
 /** The page: header, what is wrong if anything, and the page that the address names. Holds what is open over it. */
 import type { ComponentChildren } from 'preact'
-import { useEffect, useMemo, useState } from 'preact/hooks'
+import { useCallback, useEffect, useMemo, useState } from 'preact/hooks'
 import { AgentDrawer } from './agent-drawer.js'
 import type { AgentsAnswer } from './agents-data.js'
 import { AgentsPage } from './agents-page.js'
@@ -12,6 +12,7 @@ import { ConfigPanel } from './config-panel.js'
 import { DropStrip } from './drop-strip.js'
 import { EventsPage } from './events-page.js'
 import { Header } from './header.js'
+import { largeFrom } from './later.js'
 import type { LiveData, LiveState } from './live-data.js'
 import { LoginPanel } from './login-panel.js'
 import { NodeDrawer } from './node-drawer.js'
@@ -25,6 +26,8 @@ import { Tooltip } from './tooltip.js'
 import { useKnown } from './use-wanted.js'
 import type { WantedData } from './wanted-data.js'
 
+const drawDelayMs = 250
+
 interface Props {
   readonly live: LiveData
   readonly agents: WantedData<AgentsAnswer>
@@ -35,7 +38,7 @@ interface Props {
 export function App(props: Props) {
   const { live, outcomes, drafts } = props
   const [state, setState] = useState(live.state)
-  useEffect(() => live.subscribe(setState), [live])
+  useDrawn(live, setState)
   const { status } = state
   const place = usePlace(status !== null)
   useFailover(state, drafts)
@@ -71,6 +74,25 @@ export function App(props: Props) {
   )
 }
 
+/** Of many nodes there is news all the time: what comes close together is drawn once. */
+function useDrawn(live: LiveData, setState: (state: LiveState) => void): void {
+  useEffect(() => {
+    let timer: ReturnType<typeof setTimeout> | undefined
+    const draw = (): void => {
+      timer = undefined
+      setState(live.state)
+    }
+    const end = live.subscribe(({ nodes }) => {
+      if (nodes.length <= largeFrom) draw()
+      else timer ??= setTimeout(draw, drawDelayMs)
+    })
+    return () => {
+      clearTimeout(timer)
+      end()
+    }
+  }, [live])
+}
+
 /** Goes to a node that answers, unless somebody is in the middle of something: then the banner has the way there. */
 function useFailover({ other }: LiveState, drafts: ConfigDrafts): void {
   const url = other?.url ?? ''
@@ -104,7 +126,8 @@ function Page({ live, agents, outcomes, drafts, state, status, place }: PageProp
   const colors = useColors(state)
   const mayAct = state.identity === null || ['operator', 'admin'].includes(state.identity.role ?? '')
   const mayWrite = state.identity === null || state.identity.role === 'admin'
-  const onChanged = (): void => live.noteDeed()
+  const onChanged = useCallback((): void => live.noteDeed(), [live])
+  const onDrain = useCallback((nodeId: string): void => setPlan({ kind: 'drain', nodeId }), [])
   const closePlan = (): void => {
     setPlan(null)
     keepFocus(homes[plan?.kind ?? ''] ?? 'main [tabindex="0"]')
@@ -116,13 +139,7 @@ function Page({ live, agents, outcomes, drafts, state, status, place }: PageProp
   const program = { live, outcomes, nowMs, view, change, mayAct, onPlan: setPlan }
   const shown = { state, colors, nowMs, view, change, mayAct, outcomes, onChanged }
   const pages: Readonly<Record<Place['page'], () => ComponentChildren>> = {
-    cluster: () => (
-      <ClusterPage
-        {...shown}
-        {...{ live, status }}
-        onDrain={(nodeId) => setPlan({ kind: 'drain', nodeId })}
-      />
-    ),
+    cluster: () => <ClusterPage {...shown} {...{ live, status, onDrain }} />,
     agents: () => (
       <AgentsPage
         {...shown}
@@ -142,7 +159,10 @@ function Page({ live, agents, outcomes, drafts, state, status, place }: PageProp
   }
   return (
     <>
-      <main class={state.failures > 0 ? 'page out-of-date' : 'page'} tabIndex={-1}>
+      <main
+        class={`page${state.failures > 0 ? ' out-of-date' : ''}${nodes.length > largeFrom ? ' large' : ''}`}
+        tabIndex={-1}
+      >
         <h1 class="visually-hidden">{pageTitles[place.page]}</h1>
         <WarningBanner status={status} />
         {pages[place.page]()}

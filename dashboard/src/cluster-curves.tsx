@@ -1,9 +1,10 @@
 /** How the cluster was doing over the last minutes: events, round trips, and how far the clocks are apart against what is allowed. */
-import { useRef } from 'preact/hooks'
+import { useMemo, useRef } from 'preact/hooks'
 import { fetchClock } from './cluster-client.js'
 import { CurveChart, type Series } from './curve-chart.js'
 import { countText } from './format.js'
 import type { LiveData } from './live-data.js'
+import { memo } from './memo.js'
 import type { OwnerColors } from './owner-colors.js'
 import { type FigureName, type Samples, spreadOf, sumOf } from './samples.js'
 import { rttText } from './topology-layout.js'
@@ -15,23 +16,29 @@ const linesMax = 6
 interface Props {
   readonly live: LiveData
   readonly samples: Samples
+  /** Of the samples, which grow in place. */
+  readonly revision: number
   readonly selfId: string
   readonly colors: OwnerColors
   /** The moment that is replayed; null for now. */
   readonly cursorMs: number | null
 }
 
-export function ClusterCurves({ live, samples, selfId, colors, cursorMs }: Props) {
+export const ClusterCurves = memo(function ClusterCurves({ live, samples, selfId, colors, cursorMs }: Props) {
   const frame = useRef<HTMLDivElement>(null)
   const { answer: clock } = useKnown(useWanted(live, frame, 'clock', { ask: fetchClock }))
   const { atMs } = samples
   const bound = clock?.skew_ms_max
   const refused = clock?.refused_count ?? 0
-  const measured = [...samples.nodes.keys()].filter((id) => id !== selfId)
-  const seriesOf = (name: FigureName): readonly Series[] =>
-    measured.length <= linesMax
-      ? measured.map((id) => ({ name: id, color: colors.of(id), curve: samples.nodes.get(id)?.[name] ?? [] }))
-      : spreadSeries(samples, name, selfId)
+  const [total, trips, skews] = useMemo(() => {
+    const all = {
+      name: 'all nodes',
+      color: '--line',
+      curve: sumOf(samples, 'events_per_second'),
+      isFilled: true,
+    }
+    return [[all], seriesOf(samples, 'rtt_ms', selfId, colors), seriesOf(samples, 'skew_ms', selfId, colors)]
+  }, [samples, samples.revision, selfId, colors])
   return (
     <div class="curves wide" ref={frame}>
       <CurveChart
@@ -39,16 +46,14 @@ export function ClusterCurves({ live, samples, selfId, colors, cursorMs }: Props
         title="Events per second"
         span={10}
         format={countText}
-        series={[
-          { name: 'all nodes', color: '--line', curve: sumOf(samples, 'events_per_second'), isFilled: true },
-        ]}
+        series={total}
         {...{ atMs, cursorMs }}
       />
       <CurveChart
         id="rtt"
         title={`Round trips from ${selfId}`}
         format={rttText}
-        series={seriesOf('rtt_ms')}
+        series={trips}
         {...{ atMs, cursorMs }}
       />
       <CurveChart
@@ -57,7 +62,7 @@ export function ClusterCurves({ live, samples, selfId, colors, cursorMs }: Props
         span={5}
         bounds={bound === undefined ? [] : [bound, -bound]}
         format={(value) => value.toFixed(1)}
-        series={seriesOf('skew_ms')}
+        series={skews}
         note={
           bound === undefined
             ? undefined
@@ -67,6 +72,21 @@ export function ClusterCurves({ live, samples, selfId, colors, cursorMs }: Props
       />
     </div>
   )
+})
+
+function seriesOf(
+  samples: Samples,
+  name: FigureName,
+  selfId: string,
+  colors: OwnerColors,
+): readonly Series[] {
+  const measured = [...samples.nodes.keys()].filter((id) => id !== selfId)
+  if (measured.length > linesMax) return spreadSeries(samples, name, selfId)
+  return measured.map((id) => ({
+    name: id,
+    color: colors.of(id),
+    curve: samples.nodes.get(id)?.[name] ?? [],
+  }))
 }
 
 function spreadSeries(samples: Samples, name: FigureName, selfId: string): readonly Series[] {

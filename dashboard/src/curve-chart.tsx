@@ -67,7 +67,7 @@ export function CurveChart(props: Props) {
   }, [shape, colors, bounds.join(), span, heightPx])
   useEffect(() => {
     plot.current?.setData([atMs.map((each) => each / 1_000), ...series.map(({ curve }) => curve)])
-  })
+  }, [atMs, atMs.at(-1), series, cursorMs, shape, colors])
   const now = series.map(({ name, color, curve }) => ({
     name,
     color,

@@ -1,6 +1,8 @@
 /** What everything stands on: store, journal, lease, quorum, and which builds run. */
+
 import { durationText } from './format.js'
 import type { ClusterStatusJson, NodeJson } from './http-client.js'
+import { memo } from './memo.js'
 
 interface Props {
   readonly status: ClusterStatusJson
@@ -8,7 +10,7 @@ interface Props {
   readonly isReplay: boolean
 }
 
-export function GroundPanel({ status, nodes, isReplay }: Props) {
+export const GroundPanel = memo(function GroundPanel({ status, nodes, isReplay }: Props) {
   const { store, journal, lease_remaining_ms, shards_open, shards_total, format_level, is_quorum_available } =
     status
   const builds = new Map<string, number>()
@@ -54,4 +56,4 @@ export function GroundPanel({ status, nodes, isReplay }: Props) {
       </dl>
     </section>
   )
-}
+})

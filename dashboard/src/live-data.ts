@@ -33,7 +33,7 @@ const backoffMsMax = 15_000
 const refreshDelayMs = 60
 /** Of many nodes something happens all the time: their storm must not make the page, and the node, do nothing else. */
 const manyNodes = 30
-const manyRefreshDelayMs = 500
+const manyRefreshDelayMs = 900
 /** Events that come close together are shown together. */
 const historyDelayMs = 100
 const keptEventsMax = 2_000

@@ -1,14 +1,17 @@
 /** Who sees whom: what every node says of every other one, side by side. A table while it can be read, painted cells beyond; who did not answer is a row with the reason. */
-import { useState } from 'preact/hooks'
+import { useMemo, useState } from 'preact/hooks'
 import { fetchReachability, type SightJson } from './cluster-client.js'
 import { durationText } from './format.js'
 import type { LiveData } from './live-data.js'
 import { MatrixCanvas } from './matrix-canvas.js'
+import { memo } from './memo.js'
 import { rttText, rttTone } from './topology-layout.js'
 import { WantedPanel } from './wanted-panel.js'
 
 const tableMax = 16
 const complaintsMax = 12
+/** Forty thousand sights are some megabytes, which every node is asked for: with 200 nodes every 8 s. */
+const restMsOf = (nodes: number): number => nodes * 40
 
 const byName = new Intl.Collator('en', { numeric: true })
 
@@ -18,13 +21,13 @@ interface Props {
   readonly isReplay: boolean
 }
 
-export function MatrixPanel({ live, isReplay }: Props) {
+export const MatrixPanel = memo(function MatrixPanel({ live, isReplay }: Props) {
   return (
     <WantedPanel
       {...{ live }}
       id="matrix"
       title={isReplay ? 'Who sees whom, now' : 'Who sees whom'}
-      question={{ ask: askSorted }}
+      question={{ ask: askSorted, restMs: () => restMsOf(live.state.nodes.length) }}
       aside={(rows) => {
         const silent = rows.filter(({ error }) => error !== undefined).length
         return silent === 0
@@ -42,7 +45,7 @@ export function MatrixPanel({ live, isReplay }: Props) {
       )}
     </WantedPanel>
   )
-}
+})
 
 async function askSorted(): Promise<readonly SightJson[]> {
   const rows = await fetchReachability()
@@ -142,23 +145,7 @@ function Painted({ rows }: Rows) {
 
 /** In words, for everybody: what is not as it should be. */
 function Complaints({ rows }: Rows) {
-  const silent = rows.flatMap((row) => (row.error === undefined ? [] : [sightText(row, '')]))
-  const blind = new Map<string, string[]>()
-  for (const { observer, sees } of rows)
-    for (const { node_id, status } of sees) {
-      if (status === 'alive' || status === 'left') continue
-      const key = `${node_id} is ${status} to`
-      const known = blind.get(key)
-      if (known === undefined) blind.set(key, [observer])
-      else known.push(observer)
-    }
-  const lines = [
-    ...[...blind].map(
-      ([what, by]) =>
-        `${what} ${by.slice(0, 4).join(', ')}${by.length > 4 ? ` and ${by.length - 4} more` : ''}`,
-    ),
-    ...silent.map((each) => each.replaceAll('\n', ', ')),
-  ]
+  const lines = useMemo(() => complaintsOf(rows), [rows])
   if (lines.length === 0)
     return rows.length < 2 ? null : <p class="good">● Every node sees every other one.</p>
   return (
@@ -174,4 +161,24 @@ function Complaints({ rows }: Rows) {
       {lines.length > complaintsMax ? <li class="aside">and {lines.length - complaintsMax} more</li> : null}
     </ul>
   )
+}
+
+function complaintsOf(rows: readonly SightJson[]): readonly string[] {
+  const silent = rows.flatMap((row) => (row.error === undefined ? [] : [sightText(row, '')]))
+  const blind = new Map<string, string[]>()
+  for (const { observer, sees } of rows)
+    for (const { node_id, status } of sees) {
+      if (status === 'alive' || status === 'left') continue
+      const key = `${node_id} is ${status} to`
+      const known = blind.get(key)
+      if (known === undefined) blind.set(key, [observer])
+      else known.push(observer)
+    }
+  return [
+    ...[...blind].map(
+      ([what, by]) =>
+        `${what} ${by.slice(0, 4).join(', ')}${by.length > 4 ? ` and ${by.length - 4} more` : ''}`,
+    ),
+    ...silent.map((each) => each.replaceAll('\n', ', ')),
+  ]
 }

@@ -1,9 +1,9 @@
 /** The nodes as tiles, by zone: many in little room, and places to drop an agent on. */
 import { dropProps } from './drop-strip.js'
 import type { NodeJson } from './http-client.js'
-import { nodeState, stateSigns } from './node-state.js'
+import { memo } from './memo.js'
+import { type NodeState, nodeState, stateSigns } from './node-state.js'
 import type { OwnerColors } from './owner-colors.js'
-import { nodeText } from './topology.js'
 
 interface Props {
   readonly nodes: readonly NodeJson[]
@@ -12,11 +12,11 @@ interface Props {
   /** Set while an agent is dragged: each tile of a node that is there takes it. */
   readonly onDropAgent?: ((nodeId: string) => void) | undefined
   readonly onPick: (nodeId: string) => void
-  /** The ones that stand out; empty for none. */
+  /** The one that stands out; empty for none yet. Absent where none can. */
   readonly picked?: string
 }
 
-export function NodeTiles({ nodes, ...rest }: Props) {
+export function NodeTiles({ nodes, shardsTotal, colors, picked, onDropAgent, onPick }: Props) {
   const zones = new Map<string, NodeJson[]>()
   for (const node of nodes) {
     const known = zones.get(node.zone)
@@ -34,7 +34,19 @@ export function NodeTiles({ nodes, ...rest }: Props) {
           )}
           <ul class="tiles">
             {list.map((node) => (
-              <Tile key={node.id} node={node} {...rest} />
+              <Tile
+                key={node.id}
+                id={node.id}
+                state={nodeState(node)}
+                isLeader={node.is_leader}
+                agents={node.active_agents}
+                agentsMax={node.max_agents}
+                shards={node.shards_owned}
+                shardsTotal={shardsTotal}
+                color={colors.of(node.id)}
+                isPicked={picked === undefined ? undefined : picked === node.id}
+                {...{ onDropAgent, onPick }}
+              />
             ))}
           </ul>
         </section>
@@ -43,46 +55,65 @@ export function NodeTiles({ nodes, ...rest }: Props) {
   )
 }
 
-function Tile({
-  node,
-  shardsTotal,
-  colors,
-  onDropAgent,
-  onPick,
-  picked = '',
-}: Omit<Props, 'nodes'> & { readonly node: NodeJson }) {
-  const state = nodeState(node)
-  const { id, is_leader, active_agents, max_agents, shards_owned } = node
-  const share = shardsTotal === 0 ? 0 : (shards_owned / shardsTotal) * 100
-  const used = max_agents === 0 ? 0 : Math.min(100, (active_agents / max_agents) * 100)
+interface TileProps {
+  readonly id: string
+  readonly state: NodeState
+  readonly isLeader: boolean
+  readonly agents: number
+  readonly agentsMax: number
+  readonly shards: number
+  readonly shardsTotal: number
+  readonly color: string
+  readonly isPicked: boolean | undefined
+  readonly onDropAgent: Props['onDropAgent']
+  readonly onPick: (nodeId: string) => void
+}
+
+/** Only of what it shows, so that it is drawn again when that changes, not with every figure of its node. */
+const Tile = memo(function Tile(props: TileProps) {
+  const {
+    id,
+    state,
+    isLeader,
+    agents,
+    agentsMax,
+    shards,
+    shardsTotal,
+    color,
+    isPicked,
+    onDropAgent,
+    onPick,
+  } = props
+  const share = shardsTotal === 0 ? 0 : (shards / shardsTotal) * 100
+  const used = agentsMax === 0 ? 0 : Math.min(100, (agents / agentsMax) * 100)
   return (
     <li>
       <button
         type="button"
         class={`tile ${state}`}
-        aria-pressed={picked === '' ? undefined : picked === id}
+        aria-pressed={isPicked}
         data-tile={id}
-        data-tip={nodeText(node).replaceAll(', ', '\n')}
+        data-tip={`${id}\n${state}${isLeader ? ', leader' : ''}\n${agents} of ${agentsMax} agents\n${shards} shards`}
         onClick={() => onPick(id)}
         {...(onDropAgent !== undefined && state !== 'offline' ? dropProps(() => onDropAgent(id)) : {})}
       >
         <span class="tile-name">
-          {is_leader ? <span class="crown">♛ </span> : null}
+          {isLeader ? <span class="crown">♛ </span> : null}
           {id}
         </span>
         <span class={`tile-state ${state}`}>
-          {stateSigns[state]} {state === 'online' ? `${active_agents}/${max_agents}` : state}
+          {stateSigns[state]} {state === 'online' ? `${agents}/${agentsMax}` : state}
         </span>
         <span class="visually-hidden">
-          {is_leader ? ', leader' : ''}, {shards_owned} shards
+          {isLeader ? ', leader' : ''}, {shards} shards
         </span>
         <span class="tile-bar" aria-hidden="true">
           <span class="used" style={{ width: `${used}%` }} />
         </span>
         <span class="tile-bar" aria-hidden="true">
-          <span style={{ width: `${share}%`, background: colors.of(id) }} />
+          <span style={{ width: `${share}%`, background: color }} />
         </span>
       </button>
     </li>
   )
-}
+})

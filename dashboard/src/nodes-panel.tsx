@@ -1,10 +1,12 @@
 /** The nodes: a table on a wide screen, cards on a narrow one (the same markup, told apart in the style sheet). */
+
 import type { ComponentChildren } from 'preact'
 import { useRef, useState } from 'preact/hooks'
 import { cordonNode } from './agents-client.js'
 import { DrainList } from './drain-list.js'
 import { agoText, countText, percentText } from './format.js'
 import type { NodeJson, OperationJson } from './http-client.js'
+import { memo } from './memo.js'
 import { type NodeColumn, nodeColumns, parseOrder, shownNodes } from './node-list.js'
 import { nodeState, stateSigns } from './node-state.js'
 import type { Outcomes } from './outcomes.js'
@@ -46,7 +48,7 @@ const titles: Readonly<Record<NodeColumn, string>> = {
   seen: 'Last seen',
 }
 
-export function NodesPanel({ nodes, operations, staleTag, ...rest }: Props) {
+export const NodesPanel = memo(function NodesPanel({ nodes, operations, staleTag, ...rest }: Props) {
   const { nowMs, mayAct, outcomes, view, change, onChanged } = rest
   const [limit, setLimit] = useState(shownStep)
   const down = nodes.filter((node) => nodeState(node) === 'offline').length
@@ -101,7 +103,7 @@ export function NodesPanel({ nodes, operations, staleTag, ...rest }: Props) {
       <DrainList {...{ operations, nodes, nowMs, mayAct, outcomes, onChanged }} />
     </section>
   )
-}
+})
 
 const filterFrom = 8
 

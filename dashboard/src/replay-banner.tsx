@@ -19,7 +19,9 @@ export function ReplayBanner({ then, nowMs, knownFromMs, onAt }: Props) {
   return (
     <div class="banner replay wide" role="status" data-testid="replay">
       <p>
-        <b>Replay</b>: {clockText(atMs)}, {durationText(nowMs - atMs)} ago
+        <b>
+          Replay: {clockText(atMs)}, {durationText(nowMs - atMs)} ago
+        </b>
       </p>
       <p>{facts.filter((each) => each !== '').join(', ')}</p>
       {atMs < knownFromMs ? (

@@ -28,10 +28,13 @@ const slack = 30
 export class Samples {
   readonly atMs: number[] = []
   readonly nodes = new Map<string, Curves>()
+  /** Rises with every change. */
+  revision = 0
   private periodMs = 2_000
 
   /** Takes the place of all that was known. */
   load({ times, nodes, period_ms }: SamplesJson): void {
+    this.revision++
     this.periodMs = Math.max(2_000, period_ms)
     this.atMs.splice(0, this.atMs.length, ...times.map((each) => Date.parse(each)))
     this.nodes.clear()
@@ -45,6 +48,7 @@ export class Samples {
   /** What was seen at a moment, unless the last one is too near. */
   add(atMs: number, nodes: readonly NodeJson[]): void {
     if (atMs - (this.atMs.at(-1) ?? 0) < this.periodMs) return
+    this.revision++
     const count = this.atMs.push(atMs)
     for (const node of nodes) {
       const isUp = node.observed === 'alive' || node.observed === 'suspect'

@@ -4,6 +4,7 @@ import { clockText, durationText } from './format.js'
 
 const stepMs = 500
 const playEveryMs = 250
+const settleMs = 40
 /** Of the past, in one second of playing. */
 const playFactor = 10
 
@@ -22,7 +23,17 @@ interface Props {
 
 export function Scrubber({ fromMs, nowMs, atMs, momentsMs, leftPx, rightPx, onAt }: Props) {
   const [isPlaying, setIsPlaying] = useState(false)
-  const at = atMs ?? nowMs
+  /** Where the slider is, before the page has gone there: many steps in a row are one to the page. */
+  const [slid, setSlid] = useState<number | null>(null)
+  useEffect(() => {
+    if (slid === null) return
+    const timer = setTimeout(() => {
+      setSlid(null)
+      onAt(slid >= nowMs - stepMs / 2 ? null : slid)
+    }, settleMs)
+    return () => clearTimeout(timer)
+  }, [slid])
+  const at = slid ?? atMs ?? nowMs
   const before = momentsMs.findLast((each) => each < at - 1)
   const after = atMs === null ? undefined : momentsMs.find((each) => each > at + 1)
   useEffect(() => {
@@ -38,7 +49,8 @@ export function Scrubber({ fromMs, nowMs, atMs, momentsMs, leftPx, rightPx, onAt
     if (!isPlaying && atMs === null) onAt(momentsMs.find((each) => each >= fromMs) ?? fromMs)
     setIsPlaying(!isPlaying)
   }
-  const said = atMs === null ? 'now' : `${clockText(atMs)}, ${durationText(nowMs - atMs)} ago`
+  const isNow = at >= nowMs - stepMs / 2
+  const said = isNow ? 'now' : `${clockText(at)}, ${durationText(nowMs - at)} ago`
   return (
     <div class="scrubber">
       <input
@@ -46,13 +58,12 @@ export function Scrubber({ fromMs, nowMs, atMs, momentsMs, leftPx, rightPx, onAt
         aria-label="Moment that is looked at"
         aria-valuetext={said}
         style={{ marginLeft: `${leftPx}px`, width: `calc(100% - ${leftPx + rightPx}px)` }}
-        min={fromMs}
+        // A whole number of steps before now, which is then one of them.
+        min={nowMs - Math.ceil((nowMs - fromMs) / stepMs) * stepMs}
         max={nowMs}
         step={stepMs}
         value={at}
-        onInput={({ currentTarget: { valueAsNumber } }) =>
-          onAt(valueAsNumber >= nowMs - stepMs ? null : valueAsNumber)
-        }
+        onInput={({ currentTarget: { valueAsNumber } }) => setSlid(valueAsNumber)}
       />
       <div class="bar">
         <button type="button" disabled={before === undefined} onClick={() => onAt(before ?? null)}>
@@ -64,7 +75,7 @@ export function Scrubber({ fromMs, nowMs, atMs, momentsMs, leftPx, rightPx, onAt
         <button type="button" disabled={after === undefined} onClick={() => onAt(after ?? null)}>
           Event after ▸
         </button>
-        <output class={atMs === null ? 'aside' : 'replayed'} data-testid="moment">
+        <output class={isNow ? 'aside' : 'replayed'} data-testid="moment">
           {said}
         </output>
         <button type="button" class="primary" disabled={atMs === null} onClick={() => onAt(null)}>

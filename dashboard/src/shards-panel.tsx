@@ -1,6 +1,7 @@
 /** The shard map as one small cell per shard, coloured by owner. One tab stop: arrow keys walk the cells, a line tells the facts. */
 import { useState } from 'preact/hooks'
 import type { ShardJson } from './http-client.js'
+import { memo } from './memo.js'
 import type { OwnerColors } from './owner-colors.js'
 import { unknownEpoch } from './replay.js'
 
@@ -24,7 +25,7 @@ interface Props {
   readonly onPick: (owner: string) => void
 }
 
-export function ShardsPanel({ shards, colors, picked, onPick }: Props) {
+export const ShardsPanel = memo(function ShardsPanel({ shards, colors, picked, onPick }: Props) {
   const [cursor, setCursor] = useState<number | null>(null)
   const shown = picked === '' ? null : picked === nobody ? '' : picked
   const owned = new Map<string, number>()
@@ -59,16 +60,14 @@ export function ShardsPanel({ shards, colors, picked, onPick }: Props) {
         onBlur={() => setCursor(null)}
       >
         {shards.map((shard, index) => (
-          <div
+          <Cell
             key={shard.shard}
-            id={`shard-${shard.shard}`}
-            role="option"
-            tabIndex={-1}
-            aria-selected={index === cursor}
-            aria-label={shardText(shard)}
-            class={`cell ${shard.state}${shown === (shard.owner ?? '') ? ' shown' : ''}`}
-            style={{ background: colors.of(shard.owner) }}
-            data-tip={shardText(shard)}
+            number={shard.shard}
+            text={shardText(shard)}
+            state={shard.state}
+            color={colors.of(shard.owner)}
+            isShown={shown === (shard.owner ?? '')}
+            isCurrent={index === cursor}
           />
         ))}
       </div>
@@ -93,7 +92,31 @@ export function ShardsPanel({ shards, colors, picked, onPick }: Props) {
       </p>
     </section>
   )
+})
+
+interface CellProps {
+  readonly number: number
+  readonly text: string
+  readonly state: ShardJson['state']
+  readonly color: string
+  readonly isShown: boolean
+  readonly isCurrent: boolean
 }
+
+const Cell = memo(function Cell({ number, text, state, color, isShown, isCurrent }: CellProps) {
+  return (
+    <div
+      id={`shard-${number}`}
+      role="option"
+      tabIndex={-1}
+      aria-selected={isCurrent}
+      aria-label={text}
+      class={`cell ${state}${isShown ? ' shown' : ''}`}
+      style={{ background: color }}
+      data-tip={text}
+    />
+  )
+})
 
 function shardText({ shard, owner, epoch, state, target }: ShardJson): string {
   const move = state === 'moving' && target !== null ? `\nmoving to ${target}` : ''

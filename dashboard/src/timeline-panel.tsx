@@ -1,8 +1,10 @@
 /** The timeline of membership and leadership in SVG, with the moment that is looked at; what happened around it as a list for those who do not see pictures. */
+
 import { useRef } from 'preact/hooks'
 import { clockText, durationText, preciseClockText } from './format.js'
 import { happenings } from './happenings.js'
 import type { FeedEventJson, NodeJson } from './http-client.js'
+import { memo } from './memo.js'
 import { Scrubber } from './scrubber.js'
 import { type Marker, subjectOf, type TimelineRow, timelineRows } from './timeline.js'
 import { useWidth } from './use-width.js'
@@ -28,7 +30,14 @@ interface Props {
   readonly onAt: (atMs: number | null) => void
 }
 
-export function TimelinePanel({ history, nodes, nowMs, atMs, knownFromMs, onAt }: Props) {
+export const TimelinePanel = memo(function TimelinePanel({
+  history,
+  nodes,
+  nowMs,
+  atMs,
+  knownFromMs,
+  onAt,
+}: Props) {
   const frame = useRef<HTMLDivElement>(null)
   const width = useWidth(frame)
   // No wider than what is known.
@@ -85,7 +94,7 @@ export function TimelinePanel({ history, nodes, nowMs, atMs, knownFromMs, onAt }
       ) : null}
     </section>
   )
-}
+})
 
 function eventful(rows: readonly TimelineRow[]): readonly TimelineRow[] {
   const latest = ({ spans, markers }: TimelineRow): number =>

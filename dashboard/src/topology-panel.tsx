@@ -1,8 +1,10 @@
 /** The live picture of the cluster, asked for what it needs beside the nodes while it is in sight: who sees whom, and how much runs between. */
+
 import { useMemo, useRef, useState } from 'preact/hooks'
 import { fetchPeers, fetchReachability, type SightJson } from './cluster-client.js'
 import type { NodeJson } from './http-client.js'
 import type { LiveData } from './live-data.js'
+import { memo } from './memo.js'
 import { NodeTiles } from './node-tiles.js'
 import type { OwnerColors } from './owner-colors.js'
 import { Topology, type Traffic, trafficText } from './topology.js'
@@ -27,7 +29,13 @@ interface Props {
   readonly onWhy: (nodeId: string) => void
 }
 
-export function TopologyPanel({ live, selfId, isReplay, isStale, ...rest }: Props) {
+export const TopologyPanel = memo(function TopologyPanel({
+  live,
+  selfId,
+  isReplay,
+  isStale,
+  ...rest
+}: Props) {
   const { nodes, onWhy } = rest
   const panel = useRef<HTMLElement>(null)
   const frame = useRef<HTMLDivElement>(null)
@@ -71,7 +79,7 @@ export function TopologyPanel({ live, selfId, isReplay, isStale, ...rest }: Prop
       )}
     </section>
   )
-}
+})
 
 interface Lines {
   readonly sights: readonly SightJson[]

@@ -1,6 +1,8 @@
 /** What is wrong with nodes, and why, without anybody having to ask: the verdict on each that is not well, with its evidence. */
+
 import { Evidence } from './evidence.js'
 import type { NodeJson } from './http-client.js'
+import { memo } from './memo.js'
 import { type NodeState, nodeState, stateSigns } from './node-state.js'
 import { useWhy } from './use-why.js'
 
@@ -15,7 +17,7 @@ interface Props {
   readonly onWhy: (nodeId: string) => void
 }
 
-export function VerdictsPanel({ nodes, isReplay, onWhy }: Props) {
+export const VerdictsPanel = memo(function VerdictsPanel({ nodes, isReplay, onWhy }: Props) {
   const unwell = nodes
     .filter((node) => nodeState(node) !== 'online')
     .toSorted((a, b) => order.indexOf(nodeState(a)) - order.indexOf(nodeState(b)))
@@ -55,7 +57,7 @@ export function VerdictsPanel({ nodes, isReplay, onWhy }: Props) {
       ) : null}
     </section>
   )
-}
+})
 
 type VerdictProps = Omit<Props, 'nodes'> & { readonly node: NodeJson }
 

@@ -18,6 +18,8 @@ export interface Question<T> {
   ask(): Promise<T>
   /** First parts of the names of feed events that may change the answer; what members do may change any. */
   readonly topics?: readonly string[]
+  /** Between two answers, at least; for large ones. */
+  readonly restMs?: () => number
   /** Changes together with the answer: tells of changes where the feed does not, away from the leader. */
   readonly sign?: (nodes: readonly NodeJson[]) => string
 }
@@ -102,7 +104,10 @@ export class WantedData<T> {
   }
 
   private get periodMs(): number {
-    return Math.min(periodMsMax, Math.max(periodMsMin, this.tookMs * idleFactor))
+    return Math.min(
+      periodMsMax,
+      Math.max(periodMsMin, this.tookMs * idleFactor, this.question.restMs?.() ?? 0),
+    )
   }
 
   private get isConnected(): boolean {
@@ -131,7 +136,7 @@ export class WantedData<T> {
   private hasNews(): void {
     if (this.isAsking) this.isRefreshWanted = true
     // A storm of events must not make the node do nothing but answer.
-    else this.schedule(Math.max(eventDelayMsMin, this.tookMs * 2))
+    else this.schedule(Math.max(eventDelayMsMin, this.tookMs * 2, this.question.restMs?.() ?? 0))
   }
 
   private schedule(delayMs: number): void {
@@ -164,7 +169,8 @@ export class WantedData<T> {
       this.tookMs = Date.now() - startedAtMs
       this.isAsking = false
     }
-    this.schedule(this.isRefreshWanted ? Math.max(eventDelayMsMin, this.tookMs * 2) : this.periodMs)
+    const restMs = Math.max(eventDelayMsMin, this.tookMs * 2, this.question.restMs?.() ?? 0)
+    this.schedule(this.isRefreshWanted ? restMs : this.periodMs)
   }
 
   private update(change: Partial<Known<T>>): void {

@@ -1,4 +1,6 @@
 /** The tree of commands as it is declared: words, examples that parse, help, the options that all have, and what the shell is told of it. */
+import { readdirSync, readFileSync } from 'node:fs'
+import { join, resolve } from 'node:path'
 import { beforeAll, describe, expect, test } from 'vitest'
 import { commandAt, commandsOf, type SkeinCommand } from '../../src/cli/command.js'
 import { complete } from '../../src/cli/complete.js'
@@ -35,6 +37,34 @@ function wordsOf(line: string): readonly string[] {
   )
 }
 
+/** Which command it is, and why it cannot be given so. Nothing is carried out. */
+async function parse(line: string): Promise<{ reached: string | undefined; trouble: string | undefined }> {
+  const fresh = buildProgram()
+  let reached: string | undefined
+  for (const each of commandsOf(fresh))
+    each.action(() => {
+      reached = each.path
+    })
+  const words = wordsOf(line)
+  const { command } = commandAt(fresh, words)
+  const bare = command.acts || command.bare === undefined ? words : [...words, command.bare]
+  let trouble: string | undefined
+  await fresh.parseAsync([...bare], { from: 'user' }).catch((error: Error) => {
+    trouble = error.message
+  })
+  return { reached, trouble }
+}
+
+/** In blocks of shell, their comments and what stands for more left out. */
+function commandLines(markdown: string): readonly string[] {
+  const blocks = markdown.match(/```(sh|bash|console)\n[\s\S]*?```/g) ?? []
+  return blocks
+    .flatMap((block) => block.replaceAll(/\\\n\s*/g, '').split('\n'))
+    .flatMap((line) => line.split(' && '))
+    .map((line) => line.replace(/\s+#.*$/, '').replaceAll(/(^|\s)…/g, ''))
+    .filter((line) => /^(\$ )?skein /.test(line))
+}
+
 describe('the tree', () => {
   test('has all commands of the contract; services and names list when nothing more is said', () => {
     const paths = all.map((command) => command.path.replace(/^skein /, ''))
@@ -68,21 +98,25 @@ describe('the tree', () => {
     const wrong: string[] = []
     for (const command of all)
       for (const { line } of command.examples) {
-        const fresh = buildProgram()
-        let reached: string | undefined
-        for (const each of commandsOf(fresh))
-          each.action(() => {
-            reached = each.path
-          })
-        const words = wordsOf(line)
-        const { command: named } = commandAt(fresh, words)
-        const bare = named.acts || named.bare === undefined ? words : [...words, named.bare]
-        await fresh
-          .parseAsync([...bare], { from: 'user' })
-          .catch((error: Error) => wrong.push(`${line}: ${error.message}`))
-        if (reached !== command.path) wrong.push(`${line}: is ${reached}, not ${command.path}`)
+        const { reached, trouble } = await parse(line)
+        if (reached !== command.path || trouble !== undefined) wrong.push(`${line}: ${trouble ?? reached}`)
       }
     expect(wrong).toEqual([])
+  })
+
+  test('so is every command line in the documentation', async () => {
+    const wrong: string[] = []
+    let count = 0
+    const root = resolve(import.meta.dirname, '../..')
+    const files = ['README.md', ...readdirSync(join(root, 'docs')).map((name) => `docs/${name}`)]
+    for (const file of files.filter((name) => name.endsWith('.md')))
+      for (const line of commandLines(readFileSync(join(root, file), 'utf8'))) {
+        count++
+        const { trouble } = await parse(line)
+        if (trouble !== undefined) wrong.push(`${file}: ${line}: ${trouble}`)
+      }
+    expect(wrong).toEqual([])
+    expect(count).toBeGreaterThan(100)
   })
 
   test('help has usage, options, examples and exit codes', () => {

@@ -484,6 +484,7 @@ describe.skipIf(!hasBrowser)('agents in the dashboard of a cluster', () => {
             '.why-text',
             'th',
           ]
+          for (const text of texts) await page.locator(text).first().waitFor()
           const contrasts = await page.locator(':root').evaluate(contrastsOf, texts)
           for (const { text, contrast } of contrasts) expect(contrast, text).toBeGreaterThanOrEqual(4.5)
           expect(contrasts.length).toBeGreaterThan(texts.length - 1)

@@ -4,8 +4,14 @@ import type { CDPSession, Page } from 'playwright-core'
 import { artifacts, hasBrowser, launchBrowser, Watched } from './lib/browser.js'
 import { Verdict } from './lib/cluster.js'
 import { Crowd } from './lib/crowd.js'
+import { endSign, type Task, tasksIn, traceCategories } from './lib/main-thread.js'
 
 const latencyMsMax = 100
+/**
+ * How much longer the page's tasks take by the clock than on the processor. Above it the machine is busy with other things, and the clock says little of
+ * the page.
+ */
+const quietStretchMax = 1.2
 const heapGrowthMax = 0.1
 /** Below it a garbage collector's own mood decides. */
 const heapSlackBytes = 3 * 1_048_576
@@ -31,14 +37,15 @@ const browser = await launchBrowser()
 const watched = await Watched.open(browser, new Set([new URL(crowd.url).host]), { width: 1440, height: 900 })
 const { page } = watched
 // What the browser itself measures: from the input to the next picture, the whole of it.
-await page.addInitScript(`
+const measuring = `
   globalThis.measured = []
   new PerformanceObserver((list) => {
     for (const { name, duration, interactionId } of list.getEntries())
       if (interactionId > 0) globalThis.measured.push({ name, ms: duration })
     if (globalThis.measured.length > 10000) globalThis.measured.splice(0, 5000)
   }).observe({ type: 'event', durationThreshold: 16, buffered: true })
-`)
+`
+await page.addInitScript(measuring)
 await page.goto(crowd.url)
 await page.locator('[data-tile="node-200"], [data-tile]').last().waitFor()
 await page.locator('.matrix-canvas').waitFor()
@@ -66,8 +73,11 @@ const interactions: Interaction[] = []
 const heaps: { readonly atMs: number; readonly bytes: number; readonly elements: number }[] = []
 const startMs = performance.now()
 const endMs = startMs + minutes * 60_000
-let heapDueMs = startMs + Math.min(heapEveryMs, (minutes * 60_000) / 8)
-while (performance.now() < endMs)
+const heapStepMs = Math.min(heapEveryMs, (minutes * 60_000) / 8)
+let heapDueMs = startMs + heapStepMs
+const tasks: Task[] = []
+while (performance.now() < endMs) {
+  await browser.startTracing(page, { categories: traceCategories })
   for (const [what, act] of acts) {
     await page.evaluate('globalThis.measured.length = 0')
     await act(page)
@@ -75,12 +85,16 @@ while (performance.now() < endMs)
     const seen = await page.evaluate<{ name: string; ms: number }[]>('globalThis.measured')
     // Not told of: shorter than the browser tells of.
     interactions.push({ what, ms: seen.reduce((most, { ms }) => Math.max(most, ms), 8) })
-    if (performance.now() > heapDueMs) {
-      heaps.push({ atMs: performance.now() - startMs, ...(await heapOf(session)) })
-      heapDueMs = performance.now() + Math.min(heapEveryMs, (minutes * 60_000) / 8)
-    }
   }
-await page.screenshot({ path: `${artifacts('dashboard-200')}/cluster.png`, fullPage: true })
+  await page.evaluate(`console.timeStamp(${JSON.stringify(endSign)})`)
+  tasks.push(...tasksIn(await browser.stopTracing()).filter(({ cpuMs }) => cpuMs > 1))
+  if (performance.now() < heapDueMs) continue
+  heaps.push({ atMs: performance.now() - startMs, ...(await heapOf(session)) })
+  heapDueMs = performance.now() + heapStepMs
+}
+await page.setViewportSize({ width: 1440, height: 2_800 })
+await page.waitForTimeout(2_000)
+await page.screenshot({ path: `${artifacts('dashboard-200')}/cluster.png` })
 
 const sorted = interactions.map(({ ms }) => ms).toSorted((a, b) => a - b)
 console.log(`     ${count} nodes, ${interactions.length} interactions in ${minutes} min`)
@@ -91,8 +105,25 @@ for (const what of new Set(acts.map(([name]) => name))) {
     `     ${what.padEnd(24)} p95 ${quantile(high, 0.95)} ms, longest ${high.at(-1)} ms, of ${own.length}`,
   )
 }
-verdict.within('95 of 100 interactions', quantile(sorted, 0.95), latencyMsMax)
-verdict.within('the longest interaction', sorted.at(-1) ?? Number.NaN, latencyMsMax)
+const total = (of: (task: Task) => number): number => tasks.reduce((sum, task) => sum + of(task), 0)
+const stretch = total(({ clockMs }) => clockMs) / total(({ cpuMs }) => cpuMs)
+const isQuiet = stretch <= quietStretchMax
+console.log(`     tasks took ${stretch.toFixed(2)} times as long by the clock as on the processor`)
+const long = tasks.map(({ cpuMs }) => cpuMs).toSorted((a, b) => a - b)
+console.log(
+  `     ${long.length} tasks of more than 1 ms on the processor, median ${quantile(long, 0.5).toFixed(1)} ms, longest ${long.at(-1)?.toFixed(0)}`,
+)
+const often = quantile(sorted, 0.95)
+const longest = sorted.at(-1) ?? Number.NaN
+if (isQuiet) {
+  verdict.within('95 of 100 interactions', often, latencyMsMax)
+  verdict.within('the longest interaction', longest, latencyMsMax)
+} else {
+  console.log(
+    `     interactions, not judged, as the machine is busy with other things: p95 ${often} ms, longest ${longest}`,
+  )
+  verdict.within('99 of 100 tasks of the page, on the processor', quantile(long, 0.99), latencyMsMax)
+}
 const early = median(heaps.slice(1, 1 + Math.ceil(heaps.length / 3)).map(({ bytes }) => bytes))
 const late = median(heaps.slice(-Math.ceil(heaps.length / 3)).map(({ bytes }) => bytes))
 console.log(`     heap, MiB: ${heaps.map(({ bytes }) => (bytes / 1_048_576).toFixed(1)).join(' ')}`)

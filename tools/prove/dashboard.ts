@@ -368,9 +368,15 @@ async function pictures(name: string, colorScheme: string): Promise<void> {
   await page.setViewportSize({ width: 1440, height: 900 })
 }
 
+/** As high as the page is, so that what is asked for when in sight is there. */
 async function shoot(of: Page, name: string): Promise<void> {
   await of.evaluate('scrollTo(0, 0)')
-  await of.screenshot({ path: join(artifacts('dashboard'), `${name}.png`), fullPage: true })
+  const before = of.viewportSize() ?? { width: 1440, height: 900 }
+  const height = Math.min(4_000, await of.evaluate<number>('document.documentElement.scrollHeight'))
+  await of.setViewportSize({ width: before.width, height: Math.max(before.height, height) })
+  await settle()
+  await of.screenshot({ path: join(artifacts('dashboard'), `${name}.png`) })
+  await of.setViewportSize(before)
 }
 
 async function send(via: ProcessNode, path: string, body: unknown): Promise<void> {

@@ -18,6 +18,8 @@ const agentCount = 2_000
 const historyMax = 500
 const samplesMax = 100
 const tickMs = 1_000
+/** At a time. */
+const unwellMax = 12
 
 export class Crowd {
   readonly nodes: NodeJson[]
@@ -93,7 +95,9 @@ export class Crowd {
       node.load = round(0.4 * node.cpu_usage + 0.3 * node.memory_usage)
       if (node.status !== 'offline') node.last_seen = now
     }
-    for (let i = 0; i < 3; i++) this.change(1 + Math.floor(this.next() * (this.nodes.length - 1)))
+    for (let i = 0; i < 2; i++) this.change(1 + Math.floor(this.next() * (this.nodes.length - 1)))
+    const unwell = this.nodes.findIndex(({ observed }) => observed !== 'alive')
+    if (unwell !== -1 && this.next() < 0.7) this.change(unwell)
     if (this.tick % 20 === 0) this.elect()
     if (this.tick % 4 === 0) this.move()
     this.samples.push({ at: now, values: new Map(this.nodes.map((node) => [node.id, { ...node }])) })
@@ -105,6 +109,8 @@ export class Crowd {
   private change(index: number): void {
     const node = this.nodes[index] as NodeJson
     const member = node.id
+    const unwell = this.nodes.filter(({ observed }) => observed !== 'alive').length
+    if (node.observed === 'alive' && unwell >= unwellMax) return
     if (node.observed === 'alive') {
       Object.assign(node, { observed: 'suspect', healthy: false, missed_heartbeats: 2 })
       this.tell('member.suspected', { member, observer: 'node-7', detail: '2 probes in a row unanswered' })
@@ -315,7 +321,7 @@ export class Crowd {
               {
                 node_id: node.id,
                 status: node.observed,
-                rtt_ms: round(0.3 + this.next() * 30),
+                rtt_ms: round((node.zone === observer.zone ? 0.3 : 4) + this.next() * 1.5),
                 missed_heartbeats: 0,
               },
             ],
