@@ -1,6 +1,8 @@
 /** What the page makes of the history: who had which shards at a moment, who led, and how nodes were; and which lines stand between nodes. */
 import { describe, expect, it } from 'vitest'
+import { happenings } from '../../dashboard/src/happenings.js'
 import type { FeedEventJson, NodeJson, ShardJson } from '../../dashboard/src/http-client.js'
+import { shownNodes } from '../../dashboard/src/node-list.js'
 import { momentAt, movesOf, unknownEpoch } from '../../dashboard/src/replay.js'
 import { Samples, spreadOf, sumOf } from '../../dashboard/src/samples.js'
 import { linksOf, placedNodes } from '../../dashboard/src/topology-layout.js'
@@ -122,5 +124,43 @@ describe('lines between nodes', () => {
     ]
     expect(linksOf(placed, sights, 'node-1')).toMatchObject([{ rttMs: 2, blind: ['node-2'], isOwn: true }])
     expect(placedNodes([node(0)], 640)[0]).toMatchObject({ x: 320, outY: -1 })
+  })
+})
+
+describe('what happened, in lines', () => {
+  it('tells moves of shards that come close together as one, and the newest of all that is told', () => {
+    const move = (s: number, from: string, shards: string) =>
+      happened(s, 'shards.moved', { count: 0, moves: [{ from, to: 'node-1', shards }] })
+    const history = [
+      move(1, 'node-2', '0'),
+      happened(2, 'member.failed', { member: 'node-3', detail: 'gone' }),
+      move(3, 'node-3', '1-2'),
+      happened(3.5, 'lease.granted', {}),
+      move(4, '', '4,6'),
+      move(20, 'node-2', '9'),
+    ]
+    expect(happenings(history, 10).map(({ subject, text }) => `${subject}: ${text}`)).toEqual([
+      ': 1 shard moved: node-2 → node-1 1',
+      'node-3: failed — gone',
+      ': 4 shards moved: nobody → node-1 2, node-3 → node-1 2',
+      ': 1 shard moved: node-2 → node-1 1',
+    ])
+    expect(happenings(history, 2).length).toBe(2)
+  })
+})
+
+describe('the order of the nodes', () => {
+  it('has first those that are not well, finds by any word, and follows the column that is asked for', () => {
+    const nodes = [
+      node(0, { cpu_usage: 5, labels: { rack: 'r7' } }),
+      node(1, { observed: 'suspect', cpu_usage: 9 }),
+      node(2, { status: 'offline', observed: 'failed', cpu_usage: 1 }),
+    ]
+    const ids = (text: string, order: string) => shownNodes(nodes, text, order).map(({ id }) => id)
+    expect(ids('', '')).toEqual(['node-2', 'node-3', 'node-1'])
+    expect(ids('', '-cpu')).toEqual(['node-2', 'node-1', 'node-3'])
+    expect(ids('', 'node')).toEqual(['node-1', 'node-2', 'node-3'])
+    expect(ids('rack=r7', '')).toEqual(['node-1'])
+    expect(ids('SUSPECT', 'nonsense')).toEqual(['node-2'])
   })
 })

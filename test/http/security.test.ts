@@ -1,5 +1,5 @@
 import { describe, expect, it } from 'vitest'
-import { checkDoors, isLoopback, networkOf } from '../../src/http/security.js'
+import { checkDoors, isLoopback, networkOf, pagePolicy } from '../../src/http/security.js'
 
 const doors = { host: '127.0.0.1', allowedHosts: ['skein.local'], allowedOrigins: ['https://ok.example'] }
 
@@ -65,4 +65,29 @@ describe('origins', () => {
       expect.objectContaining({ code: 'forbidden_origin' }),
     ),
   )
+})
+
+describe('the policy of the page', () => {
+  it('lets it ask its own node, and the others it was told of, and nobody else', () => {
+    expect(pagePolicy([])).toMatch(/connect-src 'self'$/)
+    expect(pagePolicy(['10.0.0.1:8151', '[::1]:8152', 'node-3.example:8151'])).toContain(
+      "connect-src 'self' http://10.0.0.1:8151 http://[::1]:8152 http://node-3.example:8151",
+    )
+    expect(pagePolicy(['a:1'], true)).toContain("connect-src 'self' https://a:1")
+  })
+
+  it('takes no address for more than one, whatever a member calls itself', () => {
+    const bad = [
+      "a:1; script-src 'unsafe-inline'",
+      'a:1 https://evil.example',
+      '*',
+      'a',
+      'a:1/path',
+      '',
+      'http://a:1',
+    ]
+    expect(pagePolicy(bad)).toBe(pagePolicy([]))
+    const many = Array.from({ length: 500 }, (_, i) => `10.0.${i >> 8}.${i & 255}:8151`)
+    expect(pagePolicy(many).length).toBeLessThan(3_000)
+  })
 })

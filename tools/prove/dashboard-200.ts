@@ -48,6 +48,7 @@ const measuring = `
 await page.addInitScript(measuring)
 await page.goto(crowd.url)
 await page.locator('[data-tile="node-200"], [data-tile]').last().waitFor()
+await page.locator('#matrix').scrollIntoViewIfNeeded()
 await page.locator('.matrix-canvas').waitFor()
 const session = await page.context().newCDPSession(page)
 await session.send('Performance.enable')
@@ -60,8 +61,8 @@ const acts: readonly (readonly [what: string, act: (page: Page) => Promise<void>
   ['show more nodes', showMore],
   ['open and close a node', openNode],
   ['scrub through the past', scrub],
-  ['walk the matrix', walk('.matrix-canvas', ['ArrowRight', 'ArrowDown', 'ArrowRight'])],
-  ['walk the shards', walk('.shards', ['ArrowRight', 'ArrowDown', 'ArrowLeft'])],
+  ['walk the matrix', walk('#matrix', '.matrix-canvas', ['ArrowRight', 'ArrowDown', 'ArrowRight'])],
+  ['walk the shards', walk('#shards', '.shards', ['ArrowRight', 'ArrowDown', 'ArrowLeft'])],
   ['to the agents', (at) => at.getByRole('link', { name: 'Agents', exact: true }).click()],
   ['filter the agents', typed('Text in the agents', 'agent-17')],
   ['a node’s agents', pickTile],
@@ -179,8 +180,9 @@ async function scrub(at: Page): Promise<void> {
   await at.getByTestId('replay').getByRole('button', { name: 'Back to live' }).click()
 }
 
-function walk(selector: string, keys: readonly string[]): (at: Page) => Promise<void> {
+function walk(panel: string, selector: string, keys: readonly string[]): (at: Page) => Promise<void> {
   return async (at) => {
+    await at.locator(panel).scrollIntoViewIfNeeded()
     await at.locator(selector).focus()
     for (const key of keys) await at.keyboard.press(key)
   }

@@ -61,7 +61,7 @@ await step(
   },
 )
 
-await step('a node opens by keyboard, with evidence and curves, and the address keeps it', async () => {
+await long('a node opens by keyboard, with evidence and curves, and the address keeps it', async () => {
   await page.locator('[data-station="node-1"]').focus()
   await page.keyboard.press('Enter')
   const drawer = page.getByRole('dialog', { name: 'Why is node-1' })
@@ -120,6 +120,7 @@ await long('agents: logs of one, a move after its plan, another strategy after i
   if ((await agent('counter-1')).node_id !== before.node_id) throw new Error('it moved before the yes')
   await plan.getByRole('button', { name: 'Move it' }).click()
   await plan.getByRole('status').filter({ hasText: 'under epoch' }).waitFor()
+  const after = await agent('counter-1')
   await plan.getByRole('button', { name: 'Close' }).click()
   await page.getByLabel('Strategy').selectOption('binpack')
   const preview = page.getByRole('region', { name: 'Preview of binpack' })
@@ -130,7 +131,7 @@ await long('agents: logs of one, a move after its plan, another strategy after i
   await page.getByLabel('Strategy').selectOption('least_loaded')
   await page.getByRole('button', { name: 'Use least_loaded' }).click()
   await page.getByTestId('strategy').filter({ hasText: 'least_loaded' }).waitFor()
-  return `counter-1 from ${before.node_id} to ${(await agent('counter-1')).node_id}`
+  return `counter-1 from ${before.node_id} to ${after.node_id}`
 })
 
 await long('a drain after its plan, with progress, and back', async () => {
