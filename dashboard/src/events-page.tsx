@@ -55,17 +55,14 @@ function FilterForm({ stream, eventKey, change }: FilterProps) {
   }
   return (
     <form class="bar" onSubmit={submit}>
-      <label for="event-stream">Stream</label>
-      <input
-        id="event-stream"
-        name="stream"
-        type="text"
-        spellcheck={false}
-        autocomplete="off"
-        value={stream}
-      />
-      <label for="event-key">Key</label>
-      <input id="event-key" name="key" type="text" spellcheck={false} autocomplete="off" value={eventKey} />
+      <label class="bar-field">
+        Stream
+        <input name="stream" type="text" spellcheck={false} autocomplete="off" value={stream} />
+      </label>
+      <label class="bar-field">
+        Key
+        <input name="key" type="text" spellcheck={false} autocomplete="off" value={eventKey} />
+      </label>
       <button type="submit" class="primary">
         Look
       </button>

@@ -204,6 +204,26 @@ await long('who did what', async () => {
   return `${count} about the configuration`
 })
 
+await step('the leadership is taken after a plan, and given up after another', async () => {
+  const drawer = page.getByRole('dialog', { name: 'Why is node-2' })
+  const act = async (button: string, title: string, verb: string, said: RegExp): Promise<void> => {
+    await page.goto(`http://${two.http}/?why=node-2`)
+    await drawer.getByRole('button', { name: button }).click()
+    const plan = page.getByRole('dialog', { name: title })
+    await plan.getByText('in a new term').waitFor()
+    await plan.getByRole('button', { name: verb, exact: true }).click()
+    await plan.getByRole('status').filter({ hasText: said }).waitFor()
+  }
+  const before = await leader()
+  if (before === 'node-2')
+    await act('Step down', 'Step down on node-2', 'Step down', /node-2 gave the leadership up/)
+  await act('Lead from here', 'Lead from node-2', 'Lead', /node-2 leads, in term \d+/)
+  await until(async () => (await leader()) === 'node-2', seeMs, 'node-1 to know that node-2 leads')
+  await act('Step down', 'Step down on node-2', 'Step down', /node-2 gave the leadership up/)
+  await page.goto(`http://${two.http}/`)
+  return `${before}, then node-2, then ${await leader()}`
+})
+
 const findings: string[] = []
 for (const colorScheme of isShort ? (['dark'] as const) : (['dark', 'light'] as const)) {
   await page.emulateMedia({ colorScheme })
@@ -257,6 +277,14 @@ await step('a killed node: the page says why by itself, and the past can be seen
   await page.getByTestId('replay').getByRole('button', { name: 'Back to live' }).click()
   await page.locator('[data-station="node-3"]').filter({ hasText: 'offline' }).waitFor()
   if (!isShort) {
+    await page.goto(`http://${two.http}/?why=node-3`)
+    await page.getByRole('button', { name: 'Remove…' }).click()
+    const plan = page.getByRole('dialog', { name: 'Remove node-3' })
+    await plan.getByRole('button', { name: 'Remove', exact: true }).click()
+    await plan.getByRole('status').filter({ hasText: 'node-3 is removed' }).waitFor()
+    await page.goto(`http://${two.http}/`)
+    await page.locator('[data-station="node-2"]').waitFor()
+    await page.locator('[data-station="node-3"]').waitFor({ state: 'detached' })
     await three.start()
     await page.locator('[data-station="node-3"]').filter({ hasText: 'online' }).waitFor()
     await until(() => cluster.isWhole(), 60_000, 'the cluster to be whole')
@@ -392,6 +420,20 @@ async function send(via: ProcessNode, path: string, body: unknown): Promise<void
 
 async function agent(name: string): Promise<{ node_id: string | null }> {
   return (await json(two.http, `/api/agents/${name}`)) as { node_id: string | null }
+}
+
+async function leader(): Promise<string> {
+  let known = ''
+  await until(
+    async () => {
+      const status = (await json(one.http, '/api/cluster/status')) as { leader_id: string | null }
+      known = status.leader_id ?? ''
+      return known !== ''
+    },
+    seeMs,
+    'a leader',
+  )
+  return known
 }
 
 /** Some events all the time, through whoever is there. */
