@@ -30,7 +30,9 @@ export class ClientError extends Error {
 }
 
 interface Request {
-  readonly frame: Readonly<Record<string, unknown>>
+  readonly id: string
+  /** The frame as it is sent, each time. */
+  readonly text: string
   /** May be sent again though it may have been carried out. */
   readonly isRepeatable: () => boolean
   readonly done: (answer: Frame) => void
@@ -47,6 +49,8 @@ interface JoinedRoom {
 }
 
 const requestsMax = 10_000
+/** A node closes the connection over a larger one, and would do so each time that it is sent again. */
+const frameBytesMax = 300_000
 /** Rooms that were left, as long as some node might not know. */
 const leftMax = 1_000
 /** After a loss, so that a thousand clients do not come in one moment. */
@@ -357,6 +361,14 @@ export class SkeinClient extends Emitter<ClientEvents> {
         }),
       )
     const id = `r${++this.nextId}`
+    const text = JSON.stringify({ ...frame, request_id: id })
+    if (isLarger(text, frameBytesMax))
+      return Promise.reject(
+        new ClientError({
+          code: 'payload_too_large',
+          detail: `${String(frame.type)}: a frame has at most ${frameBytesMax} bytes`,
+        }),
+      )
     return new Promise((done, failed) => {
       const timeoutMs = this.options.requestTimeoutMs ?? 30_000
       const timer = setTimeout(() => {
@@ -367,7 +379,8 @@ export class SkeinClient extends Emitter<ClientEvents> {
         )
       }, timeoutMs)
       const request: Request = {
-        frame: { ...frame, request_id: id },
+        id,
+        text,
         isRepeatable,
         done: (answer) => {
           apply(answer)
@@ -386,12 +399,12 @@ export class SkeinClient extends Emitter<ClientEvents> {
     const { current } = this
     if (current === undefined) return
     if (request.sentOn !== undefined && request.sentOn !== current && !request.isRepeatable()) {
-      this.settle(String(request.frame.request_id))
+      this.settle(request.id)
       const detail = 'the connection was lost before the answer'
       request.failed(new ClientError({ code: 'outcome_unknown', detail }))
       return
     }
-    if (current.send(request.frame)) request.sentOn = current
+    if (current.send(request.text)) request.sentOn = current
   }
 
   private settle(id: string): Request | undefined {
@@ -401,6 +414,11 @@ export class SkeinClient extends Emitter<ClientEvents> {
     clearTimeout(request.timer)
     return request
   }
+}
+
+/** In UTF-8, where a character of a string takes at most three bytes. */
+function isLarger(text: string, bytesMax: number): boolean {
+  return text.length * 3 > bytesMax && new TextEncoder().encode(text).length > bytesMax
 }
 
 function closedError(): ClientError {

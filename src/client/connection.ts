@@ -42,7 +42,7 @@ export class Connection {
       return
     }
     this.socket = socket
-    socket.onopen = () => this.send(this.handlers.hello())
+    socket.onopen = () => this.send(JSON.stringify(this.handlers.hello()))
     socket.onmessage = (event: { readonly data: unknown }) => {
       this.heardAtMs = performance.now()
       this.askedAtMs = 0
@@ -59,10 +59,10 @@ export class Connection {
   }
 
   /** False when it cannot be sent now. */
-  send(frame: object): boolean {
+  send(text: string): boolean {
     const { socket } = this
     if (socket?.readyState !== openState || this.hasEnded) return false
-    socket.send(JSON.stringify(frame))
+    socket.send(text)
     return true
   }
 
@@ -85,7 +85,7 @@ export class Connection {
     const nowMs = performance.now()
     const limitMs = this.socket?.readyState === openState ? this.silenceMs : helloTimeoutMs
     if (nowMs - this.heardAtMs < limitMs) return
-    if (this.askedAtMs === 0 && this.send({ type: 'ping' })) {
+    if (this.askedAtMs === 0 && this.send('{"type":"ping"}')) {
       this.askedAtMs = nowMs
       return
     }

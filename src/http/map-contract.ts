@@ -47,6 +47,7 @@ export const mapQuery = z.object({
   limit: z.coerce.number().int().min(1).max(1_000).default(100),
   after: z.string().max(1_024).optional(),
 })
+const elements = z.array(jsonSchema).max(1_000)
 /** One of the three. */
 export const mapWriteSchema = named(
   'MapWrite',
@@ -54,14 +55,10 @@ export const mapWriteSchema = named(
     [
       z.strictObject({ value: jsonSchema }),
       z.strictObject({ increment: z.number() }),
-      z
-        .strictObject({
-          add: z.array(jsonSchema).max(1_000).default([]),
-          remove: z.array(jsonSchema).max(1_000).default([]),
-        })
-        .refine(({ add, remove }) => add.length + remove.length > 0, 'add or remove'),
+      z.strictObject({ add: elements.min(1), remove: elements.default([]) }),
+      z.strictObject({ add: elements.max(0).default([]), remove: elements.min(1) }),
     ],
-    { error: 'one of {value}, {increment}, {add, remove}' },
+    { error: 'one of {value}, {increment: a number}, {add, remove: 1 to 1,000 elements each}' },
   ),
 )
 

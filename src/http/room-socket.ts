@@ -22,6 +22,8 @@ const rate = { perSecond: 500, burst: 1_000 } as const
 const unansweredMax = 256
 /** Not read by the client: until then nothing is read from it. */
 const unreadBytesMax = 1_048_576
+/** Of a frame over the rate, to be looked into for its request_id. */
+const refusedBytesMax = 4_096
 const policyViolated = 1008
 
 export function roomSocket(node: SkeinNode, socketsMax: number): SocketRoute {
@@ -82,7 +84,12 @@ class Connection {
   private received(data: Buffer, isBinary: boolean): void {
     let requestId: unknown = null
     try {
-      this.count()
+      if (!this.mayCome()) {
+        requestId = requestIdOf(data)
+        throw new HttpProblem('overloaded', `more than ${rate.perSecond} frames a second`, {
+          retryable: true,
+        })
+      }
       if (isBinary) throw invalid('frame', 'binary', 'text')
       const given = parseJson(data, 0, data.length, 'frame')
       if (!isPlainObject(given)) throw invalid('frame', given, 'an object with a type')
@@ -95,14 +102,14 @@ class Connection {
     }
   }
 
-  private count(): void {
+  private mayCome(): boolean {
     const nowMs = performance.now()
     const earned = ((nowMs - this.tokensAtMs) * rate.perSecond) / 1_000
     this.tokens = Math.min(rate.burst, this.tokens + earned)
     this.tokensAtMs = nowMs
-    if (this.tokens < 1)
-      throw new HttpProblem('overloaded', `more than ${rate.perSecond} frames a second`, { retryable: true })
+    if (this.tokens < 1) return false
     this.tokens--
+    return true
   }
 
   private handle(frame: ClientFrame): void {
@@ -198,6 +205,13 @@ class Connection {
     if (isFull) this.socket.pause()
     else this.socket.resume()
   }
+}
+
+/** Of a frame that is refused unread; a large one would cost what the limit is there to save. */
+function requestIdOf(data: Buffer): unknown {
+  if (data.length > refusedBytesMax) return null
+  const given = parseJson(data, 0, data.length, 'frame')
+  return isPlainObject(given) ? (member(given, 'request_id') ?? null) : null
 }
 
 function joinOf(frame: {

@@ -68,8 +68,15 @@ function services(node: SkeinNode): Route[] {
 function names(node: SkeinNode): Route[] {
   const find = (name: string, nodeId: string | undefined) => {
     const found = node.names.whereis(name, given('nodeId', nodeId))
-    if (found === undefined) throw notFound(`Name "${name}"`)
-    return found
+    if (found !== undefined) return found
+    if (nodeId !== undefined) throw notFound(`Name "${name}" on ${nodeId}`)
+    const holders = node.names.list().filter((n) => n.kind === 'node' && n.name === `${name}@${n.nodeId}`)
+    if (holders.length === 0) throw notFound(`Name "${name}"`)
+    throw new HttpProblem(
+      'not_found',
+      `Name "${name}" is one of each node: node_id says which (${holders.map((n) => n.nodeId).join(', ')})`,
+      { details: { field: 'node_id', allowed: holders.map((n) => n.nodeId) } },
+    )
   }
   return [
     route({

@@ -84,8 +84,15 @@ describe('maps and configuration from outside', () => {
       status: 409,
       body: { code: 'conflict' },
     })
-    for (const wrong of [{}, { value: 1, increment: 2 }, { add: [] }, { increment: 'x' }, 7])
-      expect((await ask('PUT', `${sums}/w`, wrong)).status).toBe(400)
+    for (const wrong of [{}, { value: 1, increment: 2 }, { increment: 'x' }, { remove: 1 }, 7])
+      expect(await ask('PUT', `${sums}/w`, wrong), JSON.stringify(wrong)).toMatchObject({
+        status: 400,
+        body: { detail: expect.stringContaining('one of {value}, {increment') },
+      })
+    expect(await ask('PUT', `${sums}/w`, { add: [] })).toMatchObject({
+      status: 400,
+      body: { field: 'add' },
+    })
     const page = await ask('GET', `${sums}?limit=1`)
     expect(page.body).toMatchObject({ keys: 2, count: 1, next_cursor: 'n', entries: [{ key: 'n' }] })
     expect((await ask('GET', `${sums}?after=n`)).body.entries).toMatchObject([{ key: 's' }])

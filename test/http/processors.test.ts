@@ -121,7 +121,7 @@ it('refuses with the right status', async () => {
   expect(await refused({ name: 'nobody' })).toEqual([404, 'not_found'])
   expect(await refused({ name: 'square', args: 1, where: 'two' })).toEqual([400, 'invalid_argument'])
   expect(await refused({ name: 'wait', retries: 1 })).toEqual([400, 'invalid_argument'])
-  expect(await refused({ name: 'square', on: 'nowhere' })).toEqual([503, 'peer_unreachable'])
+  expect(await refused({ name: 'square', on: 'nowhere' })).toEqual([404, 'not_found'])
   const all = await Promise.all([1, 2, 3].map(() => spawn({ name: 'wait', on: 'one' })))
   expect(await refused({ name: 'square', args: 1, on: 'one' })).toEqual([429, 'overloaded'])
   for (const { location } of all) await fetch(`${one.url}${location}`, { method: 'DELETE' })

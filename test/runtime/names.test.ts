@@ -1,7 +1,8 @@
 /** Names on both sides of a partition, which is made by hand: whose they are afterwards, and who is told. */
 import { describe, expect, it } from 'vitest'
 import { asBootId, asLeaseId, type LeaseId } from '../../src/core/kernel/brand.js'
-import type { TransactionResult } from '../../src/core/kernel/store-types.js'
+import { SkeinError } from '../../src/core/kernel/error.js'
+import type { Transaction, TransactionResult } from '../../src/core/kernel/store-types.js'
 import type { FrameHandler } from '../../src/ports/transport.js'
 import type { Fabric } from '../../src/runtime/fabric.js'
 import { RegistryLink } from '../../src/runtime/registry-link.js'
@@ -17,6 +18,9 @@ class Wire {
   private isCut = false
   private clock = 0
   lease: LeaseId | null = asLeaseId('l1')
+  /** The store. */
+  transact = async (_: Transaction): Promise<TransactionResult> =>
+    ({ ok: true, rev: BigInt(++this.clock), results: [] }) as TransactionResult
 
   names(index: number): Names {
     return (this.nodes[index] as (typeof this.nodes)[number]).names
@@ -56,7 +60,7 @@ class Wire {
       } as unknown as Provider,
       caller: {} as Caller,
       currentLease: () => this.lease,
-      transact: async () => ({ ok: true, rev: BigInt(++this.clock), results: [] }) as TransactionResult,
+      transact: (transaction) => this.transact(transaction),
     })
     this.nodes.push({ fabric, names, meet: () => listeners.forEach((l) => void l()) })
     this.meet()
@@ -155,6 +159,30 @@ describe('a name in the store', () => {
     wire.lease = null
     await expect(wire.names(0).api.register('x', {}, { kind: 'store' })).rejects.toMatchObject({
       code: 'unavailable',
+    })
+  })
+
+  it('is had by asking again where the store took it without an answer, and by one at a time', async () => {
+    const wire = pair()
+    const answer = wire.transact
+    const value = new TextEncoder().encode('{"node_id":"n1","boot_id":"boot-n1"}')
+    wire.transact = async () => {
+      throw new SkeinError('timeout', 'no answer')
+    }
+    await expect(wire.names(0).api.register('x', {}, { kind: 'store' })).rejects.toMatchObject({
+      code: 'timeout',
+    })
+    wire.transact = async (transaction) =>
+      transaction.else === undefined
+        ? answer(transaction)
+        : ({ ok: false, rev: 7n, results: [{ kv: { value, modRev: 7n } }] } as unknown as TransactionResult)
+    const first = wire.names(0).api.register('x', {}, { kind: 'store' })
+    await expect(wire.names(0).api.register('x', {})).rejects.toMatchObject({ code: 'conflict' })
+    await first
+    await settled()
+    expect(wire.names(1).api.whereis('x')).toMatchObject({ nodeId: 'n1', kind: 'store' })
+    await expect(wire.names(1).api.register('x', {}, { kind: 'store' })).rejects.toMatchObject({
+      code: 'conflict',
     })
   })
 })

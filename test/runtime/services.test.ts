@@ -153,6 +153,11 @@ describe('services', () => {
       message: 'oh',
       details: { name: 'TypeError' },
     })
+    await expect(n2.services.call('shop', 'crash'), 'in the same process').rejects.toMatchObject({
+      code: 'handler_failed',
+      message: 'oh',
+      details: { name: 'TypeError' },
+    })
     await expect(n1.services.call('shop', 'sell')).rejects.toMatchObject({
       code: 'not_found',
       details: { allowed: ['buy', 'crash', 'swamp'] },

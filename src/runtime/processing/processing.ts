@@ -521,8 +521,13 @@ function refOf(run: SpawnRef): SpawnRef {
 
 /** Ids end in the node that they were given to. */
 function nodeOf(id: string): NodeId {
-  if (!frames.isRunId(id))
-    throw new SkeinError('invalid_argument', `"${id}" is no id of a run`, { details: { field: 'id' } })
+  const isGood: boolean = frames.isRunId(id)
+  if (!isGood)
+    throw new SkeinError(
+      'invalid_argument',
+      `id: "${id.slice(0, 80)}" is no id of a run, such as 0123456789abcdef@node-1`,
+      { details: { field: 'id' } },
+    )
   return id.slice(id.indexOf('@') + 1)
 }
 

@@ -1,6 +1,6 @@
 /** The asking side of spawn: finds a node for a run, asks it until the answer is certain, follows the run, and runs it anew where that is allowed. */
 import { randomBytes } from 'node:crypto'
-import { Balancer, parseStrategy, type Strategy } from '../../core/balancing/balancer.js'
+import { Balancer, parseStrategy, type Strategy, strategies } from '../../core/balancing/balancer.js'
 import type { Candidate, Constraints, Work } from '../../core/balancing/candidate.js'
 import type { NodeId } from '../../core/kernel/brand.js'
 import { isSkeinError, SkeinError } from '../../core/kernel/error.js'
@@ -161,7 +161,10 @@ export class Spawner {
     const strategy =
       on === undefined ? this.world.strategy() : typeof on === 'object' ? undefined : parseStrategy(on)
     // A certain node is asked whatever it looks like from here.
-    if (strategy === undefined) return tried.size === 0 ? named : undefined
+    if (strategy === undefined) {
+      if (named !== undefined) this.requireMember(named)
+      return tried.size === 0 ? named : undefined
+    }
     const candidates = this.fitFor(offered).filter((c) => !tried.has(c.nodeId))
     for (const constraints of preferences(options)) {
       const { nodeId, zone, region } = this.world
@@ -187,6 +190,16 @@ export class Spawner {
         const guess = Math.max(running, Math.min(running + more, runningMax - 1))
         return { ...c, agents: guess, maxAgents: runningMax, trust: 1 }
       })
+  }
+
+  /** Throws `not_found` for what is neither this node nor a member in any state. */
+  private requireMember(nodeId: NodeId): void {
+    if (this.world.candidates().some((c) => c.nodeId === nodeId)) return
+    throw new SkeinError(
+      'not_found',
+      `on: "${nodeId}" is neither a strategy (${strategies.join(', ')}) nor a node of this cluster`,
+      { details: { field: 'on', given: nodeId, allowed: strategies } },
+    )
   }
 
   private nobody(name: string, { on, constraints }: SpawnOptions): SkeinError {

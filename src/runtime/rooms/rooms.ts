@@ -278,7 +278,7 @@ export class Rooms {
     if (except !== undefined) checkExcept(except)
     const left = except === undefined || except.length === 0 ? null : except
     const inner = innerText(sender.from, data)
-    checkBytes(inner.length)
+    checkBytes(Buffer.byteLength(inner))
     return this.hasHistory(room)
       ? this.store(sender.name, room, id, storedPayload(left, sender.from, data))
       : Promise.resolve(this.sendNow(room, id, left, inner))
@@ -303,7 +303,14 @@ export class Rooms {
   private async store(sender: string, room: string, id: string, payload: unknown): Promise<Broadcasted> {
     this.counts.kept++
     const event = { stream: roomStream, key: room, id: `${sender}:${id}`, type: 'message', payload }
-    const { status, offset } = settled([await this.outbox.send(sender, event)])
+    const result = await this.outbox.send(sender, event)
+    if (result.status === 'rejected' && result.error.code === 'event_conflict')
+      throw new SkeinError(
+        'event_conflict',
+        `a message of this sender with the id "${id}" and other data is in the history of room "${room}"`,
+        { details: { field: 'id', given: id, room } },
+      )
+    const { status, offset } = settled([result])
     return { id, position: offset, status }
   }
 

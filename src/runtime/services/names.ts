@@ -49,6 +49,8 @@ const concurrency = 1_000
 export class Names {
   private readonly world: NamesWorld
   private readonly own = new Map<string, Own>()
+  /** Names that the store is being asked to hold or to let go: until it answers they are nobody's to register here. */
+  private readonly asked = new Set<string>()
   private readonly refs = new Map<string, Ref | undefined>()
   private readonly watchers = new Map<string, Set<(holder: NameRef | undefined) => void>>()
 
@@ -87,11 +89,11 @@ export class Names {
     if (methods.length > methodsMax)
       throw invalid('handle', `an object with ${methods.length} functions`, `at most ${methodsMax}`)
     const key = kind === 'node' ? `${name}@${this.world.fabric.nodeId}` : name
-    if (this.own.has(key)) throw this.taken(name, this.world.fabric.nodeId)
+    if (this.own.has(key) || this.asked.has(key)) throw this.taken(name, this.world.fabric.nodeId)
     this.refuseTaken(key, kind)
-    const { lease, rev } = kind === 'store' ? await this.claim(name) : { lease: null, rev: 0 }
-    // While the store answered, another call may have registered it, and the lease may have gone.
-    if (this.own.has(key)) throw this.taken(name, this.world.fabric.nodeId)
+    const { lease, rev } =
+      kind === 'store' ? await this.atStore(key, () => this.claim(name)) : { lease: null, rev: 0 }
+    // While the store answered the lease may have gone.
     if (lease !== null && this.world.currentLease() !== lease) throw this.noLease(name)
     const slot = this.world.provider.add({
       title: `name ${name}`,
@@ -125,6 +127,15 @@ export class Names {
     throw this.taken(key, holder.nodeId)
   }
 
+  private async atStore<T>(name: string, ask: () => Promise<T>): Promise<T> {
+    this.asked.add(name)
+    try {
+      return await ask()
+    } finally {
+      this.asked.delete(name)
+    }
+  }
+
   /** In the store, under our lease: nobody else can have it as long as that lives. */
   private async claim(name: string): Promise<{ readonly lease: LeaseId; readonly rev: number }> {
     const lease = this.world.currentLease()
@@ -141,8 +152,8 @@ export class Names {
     if (made.ok) return { lease, rev: Number(made.rev) }
     const found = made.results[0]?.kv
     const holder = found === undefined || found === null ? undefined : holderOf(found.value)
-    // An earlier boot of this node cannot live any more.
-    if (found === undefined || found === null || holder?.node_id !== nodeId || holder.boot_id === bootId)
+    // Of an earlier boot of this node, which cannot live any more; or of this one, whose earlier claim or release got no answer.
+    if (found === undefined || found === null || holder?.node_id !== nodeId)
       throw this.taken(name, holder?.node_id)
     const again = await this.world.transact({
       if: [{ key, target: 'modRev', op: '=', value: found.modRev }],
@@ -158,7 +169,7 @@ export class Names {
     if (own === undefined)
       throw new SkeinError('not_found', `this node has not registered "${name}"`, { details: { name } })
     this.drop(own)
-    if (own.lease !== null) await this.release(own)
+    if (own.lease !== null) await this.atStore(own.name, () => this.release(own))
   }
 
   private async release({ name, lease }: Own): Promise<void> {

@@ -8,6 +8,7 @@ import { RunningCall } from './running-call.js'
 import type { Tracing } from './tracing.js'
 import {
   type CallHead,
+  failureOf,
   type ItemsFrame,
   packFailure,
   packItems,
@@ -70,6 +71,8 @@ export class Provider {
     const call = new RunningCall(this.fabric.nodeId, head, signal)
     try {
       return await this.tracing.serve(endpoint.title, head.trace, () => run(endpoint, input, call))
+    } catch (error) {
+      throw failureOf(error)
     } finally {
       endpoint.gate.leave()
       call.over()
@@ -88,6 +91,8 @@ export class Provider {
     call.incoming = uploaded(endpoint, upload) as AsyncIterable<never>
     try {
       yield* yielded(endpoint, input, call)
+    } catch (error) {
+      throw failureOf(error)
     } finally {
       endpoint.gate.leave()
       call.over()

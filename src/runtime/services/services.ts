@@ -219,7 +219,9 @@ export class Services {
       if (choice.method.isStream !== isStream)
         throw invalid(
           `${service}.${method}`,
-          isStream ? 'call: it gives one answer' : 'stream: it gives a stream of items',
+          isStream
+            ? 'call, not stream: it gives one answer'
+            : 'stream, in a program: it gives many items, which neither call nor HTTP can take',
         )
       return choice
     }

@@ -77,8 +77,18 @@ export function packResult(value: unknown): Uint8Array {
   return body
 }
 
+/** What a handler threw, as its caller gets it wherever that is: what is neither ours nor a `ServiceError` is `handler_failed`. */
+export function failureOf(error: unknown): SkeinError | ServiceError {
+  if (isServiceError(error) || isSkeinError(error)) return error
+  const message = error instanceof Error ? error.message : String(error)
+  const details = error instanceof Error ? { name: error.name } : {}
+  return new SkeinError('handler_failed', message, { details, cause: error })
+}
+
 export function packFailure(error: unknown): Uint8Array {
-  const { kind, code, message, retryable, details } = factsOf(error)
+  const failure = failureOf(error)
+  const { code, message, retryable, details } = failure
+  const kind = isServiceError(failure) ? 'service' : 'skein'
   let body: Uint8Array
   try {
     body = packAfter(1, [kind, code, message, retryable, details])
@@ -169,26 +179,6 @@ function payloadOf(bytes: Uint8Array, isRaw: boolean): unknown {
   } catch (cause) {
     throw new SkeinError('protocol_violation', 'a payload that cannot be decoded', { cause })
   }
-}
-
-function factsOf(error: unknown): {
-  kind: 'skein' | 'service'
-  code: string
-  message: string
-  retryable: boolean
-  details: Readonly<Record<string, unknown>>
-} {
-  if (isServiceError(error)) {
-    const { code, message, retryable, details } = error
-    return { kind: 'service', code, message, retryable, details }
-  }
-  if (isSkeinError(error)) {
-    const { code, message, retryable, details } = error
-    return { kind: 'skein', code, message, retryable, details }
-  }
-  const message = error instanceof Error ? error.message : String(error)
-  const details = error instanceof Error ? { name: error.name } : {}
-  return { kind: 'skein', code: 'handler_failed', message, retryable: false, details }
 }
 
 function writeU32(into: Uint8Array, at: number, value: number): void {
