@@ -47,10 +47,11 @@ export class RegistryLink {
    * `invalid_argument`.
    */
   put(kind: string, key: string, value: RowValue): void {
-    if (key === '' || key.length > registryLimits.keyCharsMax)
+    // A row that others refuse would hold up all that this node says after it.
+    if (typeof key !== 'string' || key === '' || key.length > registryLimits.keyCharsMax)
       throw new SkeinError(
         'invalid_argument',
-        `a ${kind} of ${key.length} characters; 1 to ${registryLimits.keyCharsMax} are allowed`,
+        `a ${kind} of ${typeof key === 'string' ? `${key.length} characters` : `type ${typeof key}`}; 1 to ${registryLimits.keyCharsMax} characters are allowed`,
         { details: { field: kind } },
       )
     const { length } = pack(value)

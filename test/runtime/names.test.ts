@@ -6,6 +6,7 @@ import type { Transaction, TransactionResult } from '../../src/core/kernel/store
 import type { FrameHandler } from '../../src/ports/transport.js'
 import type { Fabric } from '../../src/runtime/fabric.js'
 import { RegistryLink } from '../../src/runtime/registry-link.js'
+import type { NameHandle } from '../../src/runtime/services/api-types.js'
 import type { Caller } from '../../src/runtime/services/caller.js'
 import { Names } from '../../src/runtime/services/names.js'
 import type { Provider } from '../../src/runtime/services/provider.js'
@@ -143,6 +144,18 @@ describe('a name registered on both sides of a partition', () => {
     expect(wire.names(0).api.whereis('x')).toMatchObject({ nodeId: 'n2', kind: 'store' })
     expect(lost).toEqual(['it is registered through the store'])
   })
+})
+
+it('is refused where it is no text: the rows that come after it must reach the others', async () => {
+  const wire = pair()
+  for (const [name, handle] of [
+    [5, {}],
+    ['x', null],
+  ] as unknown as [string, NameHandle][])
+    await expect(wire.names(0).api.register(name, handle)).rejects.toMatchObject({ code: 'invalid_argument' })
+  await wire.names(0).api.register('x', {})
+  await settled()
+  expect(wire.names(1).api.whereis('x')).toMatchObject({ nodeId: 'n1' })
 })
 
 describe('a name in the store', () => {

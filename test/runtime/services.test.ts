@@ -2,6 +2,7 @@
 import { afterAll, beforeAll, describe, expect, it } from 'vitest'
 import { z } from 'zod'
 import {
+  type CallOptions,
   defineService,
   type HandlerContext,
   ServiceError,
@@ -186,6 +187,30 @@ describe('services', () => {
     await expect(call).rejects.toMatchObject({ code: 'aborted' })
     await eventually(() => reasons.length === 2, 'the abort there')
     void offered.stop()
+  })
+
+  it('takes no answer that a handler makes of the end of its time, here or elsewhere', async () => {
+    const half = (_: unknown, { signal }: HandlerContext) =>
+      new Promise((resolve) => signal.addEventListener('abort', () => resolve('half of it')))
+    const offered = n2.services.provide('halves', { half })
+    await n1.services.wait('halves')
+    for (const node of [n1, n2])
+      await expect(node.services.call('halves', 'half', 1, { timeoutMs: 50 })).rejects.toMatchObject({
+        code: 'timeout',
+        details: { outcome: 'unknown' },
+      })
+    const wrong = [
+      { retries: -1 },
+      { retries: 11 },
+      { hedgeMs: -1 },
+      { prefer: 'moon' },
+      { strategy: 'best' },
+    ]
+    for (const options of wrong)
+      await expect(n1.services.call('halves', 'half', 1, options as CallOptions)).rejects.toMatchObject({
+        code: 'invalid_argument',
+      })
+    await offered.stop()
   })
 
   it('prefers what is near, goes by version, and spreads', async () => {

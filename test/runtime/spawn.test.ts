@@ -114,6 +114,8 @@ describe('spawn', () => {
     await until('it to be forgotten', () => offered(a, 'echo', 0))
     expect((await failureOf(a.spawn('echo', 1))).code).toBe('not_found')
     expect((await failureOf(a.spawn('echo', 1, { on: 'b' }))).code).toBe('not_found')
+    expect((await failureOf(a.spawn('echo', 1, { retries: 1 }))).code).toBe('not_found')
+    expect((await failureOf(a.spawn('echo', 1, { on: 5 as never }))).code).toBe('invalid_argument')
   })
 
   it('carries errors with code, details and what kind they were', async () => {

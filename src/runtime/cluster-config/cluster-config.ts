@@ -124,7 +124,7 @@ export class ClusterConfig implements ConfigApi {
     if (by.length > textMax || note.length > textMax)
       throw new SkeinError('invalid_argument', `by and note have ${textMax} characters at most`)
     if (JSON.stringify(value) === undefined)
-      throw new SkeinError('invalid_argument', `a ${typeof value} is no JSON value`)
+      throw new SkeinError('invalid_argument', `a value of type ${typeof value} is no JSON`)
     const bytes = jsonEncode(value).length
     if (bytes > valueBytesMax)
       throw new SkeinError('payload_too_large', `"${key}" has ${bytes} bytes, ${valueBytesMax} are allowed`, {

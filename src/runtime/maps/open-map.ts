@@ -170,7 +170,8 @@ function textOf(value: unknown): string {
   } catch (cause) {
     throw new SkeinError('invalid_argument', `the value is no JSON: ${String(cause)}`, { cause })
   }
-  if (text === undefined) throw new SkeinError('invalid_argument', `a ${typeof value} is no JSON value`)
+  if (text === undefined)
+    throw new SkeinError('invalid_argument', `a value of type ${typeof value} is no JSON`)
   return text
 }
 

@@ -216,8 +216,8 @@ export class Processing implements ShardListener {
       throw new SkeinError('conflict', `processor "${name}" is registered on this node already`)
     // Checks what did not come through `defineProcessor`.
     defineProcessor(name, definition.run, definition)
-    this.runs.definitions.set(name, definition)
     this.world.rows.put(processorKind, name, definition.isIdempotent === true)
+    this.runs.definitions.set(name, definition)
     return () => this.unregister(definition)
   }
 

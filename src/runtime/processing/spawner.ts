@@ -70,8 +70,10 @@ export class Spawner {
     const { timeoutMs = 0, retries = 0, signal } = options
     checkNumber('timeoutMs', timeoutMs, 0, 2 ** 31 - 1)
     checkNumber('retries', retries, 0, retriesMax)
+    checkOn(options.on)
     const packed = packData(args, `the arguments of processor "${name}"`, spawnLimits.bytesMax)
-    if (retries > 0 && !this.world.offered(name).some((o) => o.isIdempotent))
+    const offered = this.world.offered(name)
+    if (retries > 0 && offered.length > 0 && !offered.some((o) => o.isIdempotent))
       throw new SkeinError(
         'invalid_argument',
         `processor "${name}" is not marked idempotent: it must not be run again where the outcome is unknown`,
@@ -315,6 +317,14 @@ export class Spawner {
       }
     }
   }
+}
+
+function checkOn(on: unknown): void {
+  const isNode = typeof on === 'object' && on !== null && 'node' in on && typeof on.node === 'string'
+  if (on === undefined || typeof on === 'string' || isNode) return
+  throw new SkeinError('invalid_argument', 'on: a strategy, the id of a node, or { node } expected', {
+    details: { field: 'on', given: typeof on },
+  })
 }
 
 /** From what is liked best to what must be. */

@@ -72,6 +72,7 @@ export class Caller {
     options: CallOptions,
   ): Promise<unknown> {
     const timeoutMs = checkedTimeout(options.timeoutMs ?? callDefaults.timeoutMs, 1)
+    checkTries(options)
     const startMs = monotonicMs()
     const meter = this.meters.of(service)
     meter.inFlight++
@@ -133,7 +134,7 @@ export class Caller {
     options: CallOptions,
     first: unknown,
   ): Promise<unknown> {
-    const retries = Math.min(retriesMax, options.retries ?? callDefaults.retries)
+    const { retries = callDefaults.retries } = options
     let error = first
     for (let attempt = 0; attempt < retries; attempt++) {
       if (!mayBeTriedAgain(error) || options.signal?.aborted === true) break
@@ -353,6 +354,19 @@ export function checkedTimeout(timeoutMs: number, min: number): number {
   throw new SkeinError('invalid_argument', `timeoutMs ${timeoutMs}: allowed is ${min} to ${timeoutMsMax}`, {
     details: { field: 'timeoutMs', given: timeoutMs },
   })
+}
+
+/** Throws `invalid_argument`. */
+function checkTries({ retries, hedgeMs }: CallOptions): void {
+  const refuse = (field: string, given: unknown, allowed: string): never => {
+    throw new SkeinError('invalid_argument', `${field} ${String(given)}: allowed is ${allowed}`, {
+      details: { field, given, allowed },
+    })
+  }
+  if (retries !== undefined && !(Number.isSafeInteger(retries) && retries >= 0 && retries <= retriesMax))
+    refuse('retries', retries, `a whole number from 0 to ${retriesMax}`)
+  if (hedgeMs !== undefined && !(Number.isFinite(hedgeMs) && hedgeMs >= 0 && hedgeMs <= timeoutMsMax))
+    refuse('hedgeMs', hedgeMs, `0 to ${timeoutMsMax}`)
 }
 
 /** It is certain that nothing was done, or it may be done twice. */

@@ -82,9 +82,11 @@ export class Names {
 
   private async register(name: string, handle: NameHandle, options: RegisterOptions): Promise<void> {
     const { kind = 'unique' } = options
-    if (!nameRule.test(name))
-      throw invalid('name', name.slice(0, 300), '1 to 256 characters of A-Za-z0-9 and _.:/-')
+    if (typeof name !== 'string' || !nameRule.test(name))
+      throw invalid('name', String(name).slice(0, 300), '1 to 256 characters of A-Za-z0-9 and _.:/-')
     if (!nameKinds.includes(kind)) throw invalid('kind', String(kind), nameKinds.join(', '))
+    if (typeof handle !== 'object' || handle === null)
+      throw invalid('handle', handle === null ? 'null' : typeof handle, 'an object with functions')
     const methods = methodsOf(handle)
     if (methods.length > methodsMax)
       throw invalid('handle', `an object with ${methods.length} functions`, `at most ${methodsMax}`)

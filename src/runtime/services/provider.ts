@@ -70,7 +70,9 @@ export class Provider {
     const endpoint = this.admit(slot)
     const call = new RunningCall(this.fabric.nodeId, head, signal)
     try {
-      return await this.tracing.serve(endpoint.title, head.trace, () => run(endpoint, input, call))
+      const result = await this.tracing.serve(endpoint.title, head.trace, () => run(endpoint, input, call))
+      call.requireTime(endpoint.title)
+      return result
     } catch (error) {
       throw failureOf(error)
     } finally {
@@ -175,16 +177,16 @@ export class Provider {
       endpoint.gate.leave()
       call.over()
     }
-    result.then(
-      (value) => {
+    result
+      .then((value) => {
+        call.requireTime(endpoint.title)
+        return packed(endpoint, value)
+      })
+      .catch(packFailure)
+      .then((body) => {
         over()
-        reply(packed(endpoint, value))
-      },
-      (error: unknown) => {
-        over()
-        reply(packFailure(error))
-      },
-    )
+        reply(body)
+      })
   }
 
   private async serveStream(

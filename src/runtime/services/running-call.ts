@@ -19,6 +19,8 @@ export class RunningCall implements StreamContext<never> {
   private readonly outer: AbortSignal | undefined
   private controller: AbortController | undefined
   private timer: NodeJS.Timeout | undefined
+  /** The timer rang, which it may do a little before its time. */
+  private isLate = false
   private readonly outerAborted = (): void => this.abort(this.outer?.reason)
   /** What the handler reads of the caller's items. */
   incoming: AsyncIterable<never> = nothing
@@ -42,13 +44,24 @@ export class RunningCall implements StreamContext<never> {
       this.outer?.addEventListener('abort', this.outerAborted, { once: true })
       if (this.endMs > 0) {
         this.timer = setTimeout(
-          () => this.abort(new SkeinError('timeout', "the caller's time is over")),
+          () => {
+            this.isLate = true
+            this.abort(new SkeinError('timeout', "the caller's time is over"))
+          },
           Math.max(0, this.endMs - monotonicMs()),
         )
         this.timer.unref()
       }
     }
     return this.controller.signal
+  }
+
+  /** The caller's time is over: what the handler made of the abort is no answer to the call. */
+  requireTime(title: string): void {
+    if (this.isLate || (this.endMs > 0 && monotonicMs() >= this.endMs))
+      throw new SkeinError('timeout', `${title}: its time was over before it was done`, {
+        details: { outcome: 'unknown' },
+      })
   }
 
   get deadlineMs(): number | undefined {

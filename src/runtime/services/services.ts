@@ -1,4 +1,5 @@
 /** Services of this node and of all others: what is offered goes into the registry, what is called is found there. */
+import { strategies } from '../../core/balancing/balancer.js'
 import type { Candidate } from '../../core/balancing/candidate.js'
 import { SkeinError } from '../../core/kernel/error.js'
 import { satisfies } from '../../core/services/version.js'
@@ -23,6 +24,7 @@ import type { Tracing } from './tracing.js'
 const concurrencyDefault = 1_000
 const concurrencyMax = 100_000
 const waitMsDefault = 10_000
+const preferences: readonly NonNullable<CallOptions['prefer']>[] = ['local', 'zone', 'region', 'any']
 
 interface Offer {
   readonly version: string
@@ -214,6 +216,11 @@ export class Services {
   }
 
   private chooser(service: string, method: string, options: CallOptions | StreamOptions, isStream: boolean) {
+    const { prefer, strategy } = options
+    if (prefer !== undefined && !preferences.includes(prefer))
+      throw invalid(`prefer "${prefer}"`, preferences.join(', '))
+    if (strategy !== undefined && !strategies.includes(strategy))
+      throw invalid(`strategy "${strategy}"`, strategies.join(', '))
     return (tried: readonly Instance[]): Choice => {
       const choice = this.instances.choose(service, method, options, tried)
       if (choice.method.isStream !== isStream)
