@@ -127,9 +127,8 @@ it('refuses with the right status', async () => {
   for (const { location } of all) await fetch(`${one.url}${location}`, { method: 'DELETE' })
   const get = async (id: string) =>
     (await fetch(`${one.url}/api/processors/${encodeURIComponent(id)}`)).status
-  expect([await get('no-id'), await get('0123456789abcdef@one'), await get('0123456789abcdef@two')]).toEqual([
-    400, 404, 404,
-  ])
+  const ids = ['no-id', '0123456789abcdef@one', '0123456789abcdef@two', '0123456789abcdef@nowhere']
+  expect(await Promise.all(ids.map(get))).toEqual([400, 404, 404, 404])
 })
 
 it('does the same on the command line', async () => {

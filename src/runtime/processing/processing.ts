@@ -272,6 +272,7 @@ export class Processing implements ShardListener {
       if (found === undefined) throw noRun(id)
       return found
     }
+    if (!this.world.candidates().some((c) => c.nodeId === nodeId)) throw noRun(id)
     const body = await this.world.fabric.request(nodeId, processingFrames.look, pack(['run', id, waitMs]), {
       timeoutMs: askTimeoutMs + waitMs,
     })
