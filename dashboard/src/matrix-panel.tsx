@@ -10,8 +10,8 @@ import { WantedPanel } from './wanted-panel.js'
 
 const tableMax = 16
 const complaintsMax = 12
-/** Forty thousand sights are some megabytes, which every node is asked for: with 200 nodes every 8 s. */
-const restMsOf = (nodes: number): number => nodes * 40
+/** Forty thousand sights are some megabytes, which every node is asked for, and a browser reads them in one go: with 200 nodes every 30 s. */
+const restMsOf = (nodes: number): number => nodes * 150
 
 const byName = new Intl.Collator('en', { numeric: true })
 

@@ -17,7 +17,7 @@ import { SearchInput } from './search-input.js'
 import { Spark } from './spark.js'
 
 /** So many at first, and more with each press: drawing hundreds every second would make the page slow for nobody's good. */
-const shownStep = 30
+const shownStep = 20
 
 interface Props {
   readonly nodes: readonly NodeJson[]
