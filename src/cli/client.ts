@@ -244,11 +244,17 @@ function hintAt(code: string): string | undefined {
 }
 
 export function failureOf(answer: Answer): CliFailure {
-  const problem = answer.body as { detail?: string; title?: string; code?: string } | null | undefined
-  const said = problem?.detail ?? problem?.title ?? 'no reason given'
+  const problem = answer.body as
+    | { detail?: string; title?: string; code?: string; error?: unknown }
+    | null
+    | undefined
+  // A service has codes of its own.
+  const own = typeof problem?.error === 'string' ? `${problem.error}: ` : ''
+  const said = `${own}${problem?.detail ?? problem?.title ?? 'no reason given'}`
   const code = problem?.code ?? `http_${answer.status}`
   const hint = problem?.code === undefined ? 'what answers there is perhaps no node of Skein' : hintAt(code)
-  return new CliFailure(exitCodeOf(answer.status), `${problem?.code ?? `HTTP ${answer.status}`}: ${said}`, {
+  const exitCode = code === 'handler_failed' ? exitCodes.failed : exitCodeOf(answer.status)
+  return new CliFailure(exitCode, `${problem?.code ?? `HTTP ${answer.status}`}: ${said}`, {
     code,
     hint,
   })

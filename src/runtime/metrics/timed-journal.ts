@@ -33,10 +33,14 @@ export function timedJournal(journal: Journal, meter: OperationMeter<JournalOper
   }
   return new Proxy(journal, {
     get: (target, name) => {
-      const timed = methods.get(name)
-      if (timed !== undefined) return timed
+      const known = methods.get(name)
+      if (known !== undefined) return known
       const value = Reflect.get(target, name, target) as unknown
-      return typeof value === 'function' ? value.bind(target) : value
+      if (typeof value !== 'function') return value
+      // Once: appends come this way for every batch.
+      const bound = value.bind(target) as unknown
+      methods.set(name, bound)
+      return bound
     },
   })
 }
