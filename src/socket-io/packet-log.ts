@@ -18,6 +18,8 @@ export interface Missed {
 }
 
 const packetsMax = 50_000
+/** A server that was started anew is another one; of those that said nothing for longest nothing is left to be heard. */
+const serversMax = 1_000
 
 export class PacketLog {
   private readonly keptMs: number
@@ -31,7 +33,12 @@ export class PacketLog {
   add(packet: LoggedPacket): void {
     this.packets.push(packet)
     const { server, number } = partsOf(packet.offset)
+    this.heard.delete(server)
     this.heard.set(server, number)
+    if (this.heard.size > serversMax) {
+      const [oldest] = this.heard.keys()
+      if (oldest !== undefined) this.heard.delete(oldest)
+    }
     if (this.packets.length > packetsMax) this.packets = this.packets.slice(packetsMax / 10)
   }
 

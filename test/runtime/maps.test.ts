@@ -126,6 +126,7 @@ describe('replicated maps', () => {
     const refused = (code: string) => expect.objectContaining({ code })
     expect(() => map.set('k', undefined)).toThrow(refused('invalid_argument'))
     expect(() => map.set('k', 1n)).toThrow(refused('invalid_argument'))
+    expect(() => map.set('k', Number.NaN)).toThrow(refused('invalid_argument'))
     expect(() => map.set('', 1)).toThrow(refused('invalid_argument'))
     expect(() => one.map('no spaces').set('k', 1)).toThrow(refused('invalid_argument'))
     expect(() => map.set('k', 'x'.repeat(5_000_000))).toThrow(refused('payload_too_large'))

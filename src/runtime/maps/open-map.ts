@@ -164,6 +164,8 @@ function elementsOf(set: Entry['set']): unknown[] {
 }
 
 function textOf(value: unknown): string {
+  if (typeof value === 'number' && !Number.isFinite(value))
+    throw new SkeinError('invalid_argument', `${value} is no JSON value`)
   let text: string | undefined
   try {
     text = JSON.stringify(value)
