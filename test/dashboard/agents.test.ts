@@ -164,12 +164,15 @@ describe.skipIf(!hasBrowser)('agents in the dashboard of a cluster', () => {
         await until('newer output', async () => ((await last()) === heldAt ? undefined : true))
         await page.keyboard.press('Escape')
         await drawer.waitFor({ state: 'detached' })
-        expect((await queryOf(page)).get('agent')).toBeNull()
-        expect(
-          await page
+        // The dialog is gone before the page hears of it.
+        await until('the address', async () =>
+          (await queryOf(page)).get('agent') === null ? true : undefined,
+        )
+        const focused = () =>
+          page
             .locator(':root')
-            .evaluate((root) => root.ownerDocument.activeElement?.getAttribute('role')),
-        ).toBe('grid')
+            .evaluate((root) => root.ownerDocument.activeElement?.getAttribute('role') ?? '')
+        await until('the focus to be back', async () => ((await focused()) === 'grid' ? true : undefined))
 
         await page.goto(`${at(0)}/?agent=pinned`)
         const pinned = page.getByRole('dialog', { name: 'pinned' }).locator('[data-candidate="node-1"]')
@@ -274,37 +277,42 @@ describe.skipIf(!hasBrowser)('agents in the dashboard of a cluster', () => {
     async () => {
       await create({ name: 'worker', command: 'sleep', args: ['100000'] })
       const { pid } = await until('its process', async () => positive(await shown('worker')))
-      await withPage('?agent=worker#agents', async (page) => {
-        const drawer = page.getByRole('dialog', { name: 'worker', exact: true })
-        const act = async (button: string, plan: RegExp, verb: string): Promise<void> => {
-          await drawer.getByRole('button', { name: button }).click()
-          const dialog = page.getByRole('dialog', { name: `${verb}: worker` })
-          await dialog.getByText(plan).waitFor()
-          await dialog.getByRole('button', { name: verb }).click()
-          await dialog.getByRole('status').filter({ hasText: 'worker' }).waitFor()
-          await dialog.getByRole('button', { name: 'Close' }).click()
-        }
-        await act('Pause…', new RegExp(`Process ${pid} is halted`), 'Pause')
-        await drawer.getByText('paused').waitFor()
-        await until('the other node to know', async () =>
-          (await shown('worker')).status === 'paused' ? true : undefined,
-        )
-        await drawer.getByRole('button', { name: 'Resume' }).click()
-        await drawer.getByText('running').waitFor()
-        expect((await shown('worker')).pid).toBe(pid)
-        await act('Restart…', new RegExp(`Process ${pid} is ended and started anew`), 'Restart')
-        await until('another process', async () => {
-          const now = await shown('worker')
-          return now.pid > 0 && now.pid !== pid ? now : undefined
-        })
-        await act('Stop…', /Its state and its place are forgotten/, 'Stop for good')
-        await until('the other node to know', async () =>
-          (await listed()).every(({ name }) => name !== 'worker') ? true : undefined,
-        )
-        await drawer.getByRole('alert').filter({ hasText: 'worker' }).waitFor()
-        await drawer.getByRole('button', { name: 'Close' }).click()
-        await page.getByTestId('agents-count').filter({ hasText: /^8$/ }).waitFor()
-      })
+      await withPage(
+        '?agent=worker#agents',
+        async (page) => {
+          const drawer = page.getByRole('dialog', { name: 'worker', exact: true })
+          const act = async (button: string, plan: RegExp, verb: string): Promise<void> => {
+            await drawer.getByRole('button', { name: button }).click()
+            const dialog = page.getByRole('dialog', { name: `${verb}: worker` })
+            await dialog.getByText(plan).waitFor()
+            await dialog.getByRole('button', { name: verb }).click()
+            await dialog.getByRole('status').filter({ hasText: 'worker' }).waitFor()
+            await dialog.getByRole('button', { name: 'Close' }).click()
+          }
+          await act('Pause…', new RegExp(`Process ${pid} is halted`), 'Pause')
+          await drawer.getByText('paused').waitFor()
+          await until('the other node to know', async () =>
+            (await shown('worker')).status === 'paused' ? true : undefined,
+          )
+          await drawer.getByRole('button', { name: 'Resume' }).click()
+          await drawer.getByText('running').waitFor()
+          expect((await shown('worker')).pid).toBe(pid)
+          await act('Restart…', new RegExp(`Process ${pid} is ended and started anew`), 'Restart')
+          await until('another process', async () => {
+            const now = await shown('worker')
+            return now.pid > 0 && now.pid !== pid ? now : undefined
+          })
+          await act('Stop…', /Its state and its place are forgotten/, 'Stop for good')
+          await until('the other node to know', async () =>
+            (await listed()).every(({ name }) => name !== 'worker') ? true : undefined,
+          )
+          await drawer.getByRole('alert').filter({ hasText: 'worker' }).waitFor()
+          await drawer.getByRole('button', { name: 'Close' }).click()
+          await page.getByTestId('agents-count').filter({ hasText: /^8$/ }).waitFor()
+          // Asked for once more when it is gone.
+        },
+        /status of 404/,
+      )
     },
     testDeadlineMs,
   )

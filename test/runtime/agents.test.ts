@@ -202,7 +202,9 @@ describe('agents on real nodes', () => {
     await until('the call', async () => ((await call('a', 'add', 1).catch(() => 0)) === 6 ? true : undefined))
     const { epoch } = await show('a')
     expect((await fetch(`${one.url}/api/agents/a`, { method: 'DELETE' })).status).toBe(200)
-    expect((await fetch(`${two.url}/api/agents/a`)).status).toBe(404)
+    await until('the other node to have heard of it', async () =>
+      (await fetch(`${two.url}/api/agents/a`)).status === 404 ? true : undefined,
+    )
     await post('/api/agents', { name: 'a', kind: 'counter' })
     expect(await call('a', 'add', 1)).toBe(1)
     expect((await show('a')).epoch).toBeGreaterThan(epoch)
