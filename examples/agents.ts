@@ -36,13 +36,17 @@ const places = async (): Promise<string> =>
   (await Promise.all(names.map(async (name) => `${name} on ${await where(name)}`))).join(', ')
 console.log(`placed: ${await places()}`)
 
+// The other nodes hear of them a moment later.
+const [, two] = nodes as [SkeinNode, SkeinNode]
+while ((await two.agents.list()).length < names.length) await new Promise((wait) => setTimeout(wait, 20))
+
 // Calls from all nodes while one agent moves and a node leaves: each is carried out once.
 const rounds = 60
 const score = async (from: SkeinNode): Promise<void> => {
   for (let i = 0; i < rounds; i++)
     await Promise.all(names.map((name) => from.agents.get(Player, name).score(1)))
 }
-const scoring = Promise.all([score(one), score(nodes[1] as SkeinNode)])
+const scoring = Promise.all([score(one), score(two)])
 const to = (await where('ada')) === 'one' ? 'two' : 'one'
 await one.agents.migrate('ada', { to })
 console.log(`ada moved to ${to}`)

@@ -16,6 +16,7 @@ const node = await createNode({
   peerPort: 0,
   logLevel: 'warn',
 })
+process.once('SIGINT', () => void node.stop({ reason: 'SIGINT' }))
 console.log(`${node.self.id} is up: http://${node.self.httpAddress}/`)
 
 // Runs wherever the shard of a key lives: with three other nodes, this one sees about a quarter of the keys.
@@ -36,7 +37,6 @@ for (let n = 1; n <= 20; n++) {
 const { events } = await node.events.read({ stream: 'orders', key: 'customer-1' })
 console.log(`customer-1 has ${events.length} orders, the last at ${events.at(-1)?.offset}`)
 
-process.once('SIGINT', () => void node.stop({ reason: 'SIGINT' }))
 const { reason, error } = await node.ended
 console.log(`stopped: ${error?.message ?? reason}`)
 process.exit(error === undefined ? 0 : 1)

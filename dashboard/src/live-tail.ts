@@ -70,7 +70,12 @@ export class LiveTail {
     const { socket } = this
     this.socket = undefined
     this.state = 'closed'
-    socket?.close()
+    if (socket?.readyState !== WebSocket.CONNECTING) socket?.close()
+    // One that is closed before it is open is a complaint on the console.
+    else {
+      socket.onmessage = null
+      socket.onopen = () => socket.close()
+    }
   }
 
   private open(): void {

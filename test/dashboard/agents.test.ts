@@ -337,6 +337,7 @@ describe.skipIf(!hasBrowser)('agents in the dashboard of a cluster', () => {
 
         await page.getByRole('button', { name: 'Rebalance' }).click()
         const dialog = page.getByRole('dialog', { name: 'Rebalance as binpack' })
+        await dialog.locator('[data-move]').first().waitFor()
         const moves = await dialog.locator('[data-move]').allTextContents()
         await dialog.getByRole('button', { name: /^Move \d+$/ }).click()
         await dialog.getByRole('status').filter({ hasText: 'asked for' }).waitFor()

@@ -10,6 +10,7 @@ import { createHttpServer, type HttpServer } from '../../src/http/server.js'
 import { createNode } from '../../src/runtime/create-node.js'
 import type { SkeinNode } from '../../src/runtime/node-api.js'
 import { engines, type RunningEngines } from '../engines.js'
+import { eventually } from '../runtime/three-nodes.js'
 
 const quiet = { info() {}, warn() {}, error() {} }
 const options = {
@@ -42,6 +43,7 @@ for (const { name, isMissing, start } of engines)
         ...(running.journal === undefined ? {} : { journal: running.journal }),
         logLevel: 'silent',
       })
+      await eventually(() => node.leader.get() !== null, 'a leader', 30_000)
       server = createHttpServer(node, options)
       const bound = await server.listen()
       url = bound.url

@@ -8,6 +8,7 @@ import { defineAgent, type NodeConfig } from '../../src/index.js'
 import { makeAuthority, makeLeaf } from '../../src/keys/make-certificates.js'
 import type { LabelValues, MetricSpec } from '../../src/runtime/metrics/metric.js'
 import { metricTable } from '../../src/runtime/metrics/table.js'
+import { until } from '../runtime/real-node.js'
 import { eventually, startThree, type ThreeNodes } from '../runtime/three-nodes.js'
 import { isWithoutPromtool, promtool } from './promtool.js'
 
@@ -115,6 +116,9 @@ describe('three nodes at work', () => {
     await n1.rooms.broadcast('lobby', 'hello')
     n1.map('presence').set('alice', 'online')
     await n1.agents.place(Counter, 'a1')
+    await until('n3 to have heard of it', async () =>
+      (await n3.agents.list()).some(({ name }) => name === 'a1') ? true : undefined,
+    )
     await n3.agents.get(Counter, 'a1').add(2)
     await eventually(() => n3.map('presence').get('alice') === 'online', 'the map to be everywhere')
     await fetch(`http://${n1.self.httpAddress}/api/cluster/status`)
