@@ -1,11 +1,11 @@
-/** One agent in a drawer: the facts, why it is where it is and not elsewhere, its output, and what can be done to it. A native modal dialog. */
+/** One agent in a drawer: the facts, why it is where it is and not elsewhere, its output, and what can be done to it. */
 import type { ComponentChildren } from 'preact'
-import { useEffect, useRef } from 'preact/hooks'
 import type { DisruptiveAction } from './action-plan.js'
 import { placedText } from './agent-list.js'
 import { OutputView, useAgentStream } from './agent-output.js'
 import { type AgentJson, type AgentWhyJson, actOnAgent, fetchAgentWhy } from './agents-client.js'
 import { AgentStatusWord } from './agents-table.js'
+import { Drawer } from './drawer.js'
 import { agoText, clockText } from './format.js'
 import type { Outcomes } from './outcomes.js'
 import { useAnswer } from './use-answer.js'
@@ -24,13 +24,11 @@ interface Props {
 }
 
 export function AgentDrawer({ name, nowMs, mayAct, outcomes, onMove, onAct, onChanged, onClose }: Props) {
-  const dialog = useRef<HTMLDialogElement>(null)
   const stream = useAgentStream(name)
   const { agent, isOpen, isGone, error } = stream
   // Of one that goes or is gone there is nothing to ask.
   const isAsked = !isGone && agent?.status !== 'stopping'
   const why = useAnswer(isAsked ? `why ${name}` : null, () => fetchAgentWhy(name), whyEveryMs)
-  useEffect(() => dialog.current?.showModal(), [])
   const resume = (): Promise<void> =>
     outcomes.tell(`Resuming ${name}`, async () => {
       const { status } = await actOnAgent(name, 'resume')
@@ -38,19 +36,7 @@ export function AgentDrawer({ name, nowMs, mayAct, outcomes, onMove, onAct, onCh
       return `${name} goes on: ${status}`
     })
   return (
-    <dialog class="drawer" ref={dialog} onClose={onClose} aria-labelledby="agent-title">
-      <div class="panel-head">
-        <h2 id="agent-title">{name}</h2>
-        <button type="button" onClick={() => dialog.current?.close()}>
-          Close
-        </button>
-      </div>
-      {error === null ? null : (
-        <p class="bad" role="alert">
-          {error}
-        </p>
-      )}
-      {agent === null && error === null ? <p class="empty">Asking …</p> : null}
+    <Drawer title={name} error={error} hasAnswer={agent !== null} onClose={onClose}>
       {agent === null ? null : (
         <>
           <p role="status" class="agent-state">
@@ -90,7 +76,7 @@ export function AgentDrawer({ name, nowMs, mayAct, outcomes, onMove, onAct, onCh
           {agent.kind === 'process' ? <OutputView name={name} stream={stream} /> : null}
         </>
       )}
-    </dialog>
+    </Drawer>
   )
 }
 
