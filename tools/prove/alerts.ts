@@ -11,7 +11,7 @@ const program = process.env.PROMETHEUS ?? 'prometheus'
 const startMsMax = 60_000
 /** The alert waits a minute, and Prometheus looks every second. */
 const fireMsMax = 120_000
-const endMsMax = 60_000
+const endMsMax = 30_000
 
 const verdict = new Verdict()
 const cluster = new ProcessCluster()
